@@ -1,0 +1,1 @@
+"""sdd: turn a sentence into a one-pass image editor (Selective Diffusion Distillation, arXiv 2307.08448)."""
