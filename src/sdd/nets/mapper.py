@@ -6,12 +6,13 @@ take the list of style vectors [(B, C_0), (B, C_1), ...] and return a list of ch
 
 Ours (`levels`, `single`, `stylespace`, `stylespace_without_rgb`) see codes in units of their standard deviation, are
 normalised within each layer, and start at exactly zero change. The published ones (`LevelsMapper`, `SingleMapper`,
-`FullStyleSpaceMapper`, `WithoutToRGBStyleSpaceMapper`; StyleCLIP, arXiv 2103.17249, and Selective Diffusion Distillation)
-keep their key names and their arithmetic, PixelNorm across the layers of a level included, so that published files load.
+`FullStyleSpaceMapper`, `WithoutToRGBStyleSpaceMapper`; StyleCLIP, arXiv 2103.17249, and the code of arXiv 2307.08448)
+keep their key names and their arithmetic, PixelNorm across the layers of a level included, so that their files load.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,21 +56,50 @@ def _normalise(x: Tensor, dim: int) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + 1e-8)
 
 
+def _checked(levels: Sequence[str]) -> tuple[str, ...]:
+    """`levels` in their own order."""
+    if not levels or set(levels) - set(LEVELS):
+        raise ValueError(f"levels must be some of {', '.join(LEVELS)}, not {', '.join(map(repr, levels)) or 'none'}")
+    return tuple(level for level in LEVELS if level in levels)
+
+
+class Mapper(nn.Module):
+    """What all mappers share.
+
+    Attributes:
+        latent_weight: factor on the output before it is added to the code.
+        space: "wplus" (codes are one tensor) or "style" (codes are a list of tensors).
+    """
+
+    latent_weight: float = 1.0
+    space: str = "wplus"
+
+    def config(self) -> dict[str, Any]:
+        """What `build_mapper` needs to make this module again."""
+        raise NotImplementedError
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the first weights again, from `generator`."""
+        for module in self.modules():
+            if isinstance(module, _MLP | _PublishedMLP):
+                module.reset(generator)
+
+
 class _MLP(nn.Module):
     """Linear layers with leaky ReLU between them; the last one starts at zero, so the first output is exactly zero.
 
-    Weights are kept at unit scale and multiplied by 1 / sqrt(fan-in) at run time, so that one step of Adam moves the output
-    by an amount that does not depend on the width.
+    Weights are kept at unit scale and multiplied by 1 / sqrt(fan-in) at run time, as in StyleGAN2: their units, and so
+    Adam's steps, are the same whatever the width.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, depth: int) -> None:
         super().__init__()
         widths = [inputs, *[hidden] * (depth - 1), outputs]
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.weights = nn.ParameterList([nn.Parameter(torch.zeros(b, a)) for a, b in pairs])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(b)) for _, b in pairs])
 
-    def reset(self, generator: torch.Generator | None) -> None:
+    def reset(self, generator: torch.Generator) -> None:
         with torch.no_grad():
             for weight in self.weights[:-1]:
                 weight.normal_(generator=generator)
@@ -86,7 +116,7 @@ class _MLP(nn.Module):
         return x
 
 
-class WPlusMapper(nn.Module):
+class WPlusMapper(Mapper):
     """Change of a W+ code, one network per level (`levels`) or one for all layers (`single`).
 
     A network sees all layers of its level at once, in units of their standard deviation and each normalised over its
@@ -98,17 +128,12 @@ class WPlusMapper(nn.Module):
         hidden, depth: width and number of linear layers of each network.
     """
 
-    latent_weight = 1.0
-    space = "wplus"
-
     def __init__(
         self, n_latent: int, style_dim: int, levels: Sequence[str] | None = LEVELS, hidden: int = 256, depth: int = 3
     ) -> None:
         super().__init__()
         self.n_latent, self.style_dim, self.hidden, self.depth = n_latent, style_dim, hidden, depth
-        self.levels = None if levels is None else tuple(level for level in LEVELS if level in levels)
-        if levels is not None and (not levels or set(levels) - set(LEVELS)):
-            raise ValueError(f"levels must be some of {', '.join(LEVELS)}, not {', '.join(map(repr, levels)) or 'none'}")
+        self.levels = None if levels is None else _checked(levels)
         self.latent_mean: Tensor
         self.latent_std: Tensor
         self.register_buffer("latent_mean", torch.zeros(n_latent, style_dim))
@@ -116,16 +141,11 @@ class WPlusMapper(nn.Module):
         groups = {"all": range(n_latent)}
         if self.levels is not None:
             groups = {level: level_layers(level, n_latent) for level in self.levels}
-        self._groups = {name: layers for name, layers in groups.items() if layers}  # a small generator has no fine layers
+        # A small generator has no fine layers.
+        self._groups = {name: layers for name, layers in groups.items() if layers}
         self.networks = nn.ModuleDict(
             {k: _MLP(len(g) * style_dim, hidden, len(g) * style_dim, depth) for k, g in self._groups.items()}
         )
-        self.reset(None)
-
-    def reset(self, generator: torch.Generator | None) -> None:
-        """Draw the first weights again, from `generator`."""
-        for network in self.networks.values():
-            network.reset(generator)  # type: ignore[operator]
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Set the units of a code: its mean and standard deviation, (L, D) each."""
@@ -149,8 +169,8 @@ class WPlusMapper(nn.Module):
         return delta * self.latent_std
 
 
-class StyleMapper(nn.Module):
-    """Change of a StyleSpace code: one network per style vector, each seeing its own vector (arXiv 2011.12799, 2103.17249).
+class StyleMapper(Mapper):
+    """Change of a StyleSpace code: one network per style vector, each seeing its own (arXiv 2011.12799).
 
     Args:
         dims: length of each style vector.
@@ -159,7 +179,6 @@ class StyleMapper(nn.Module):
         hidden, depth: width and number of linear layers of each network.
     """
 
-    latent_weight = 1.0
     space = "style"
 
     def __init__(
@@ -167,21 +186,13 @@ class StyleMapper(nn.Module):
     ) -> None:
         super().__init__()
         self.dims, self.rgb, self.hidden, self.depth = list(dims), rgb, hidden, depth
-        self.levels = tuple(level for level in LEVELS if level in levels)
-        if not levels or set(levels) - set(LEVELS):
-            raise ValueError(f"levels must be some of {', '.join(LEVELS)}, not {', '.join(map(repr, levels)) or 'none'}")
+        self.levels = _checked(levels)
         self.networks = nn.ModuleDict()
         for i, dim in enumerate(self.dims):
             self.register_buffer(f"style_mean_{i}", torch.zeros(dim))
             self.register_buffer(f"style_std_{i}", torch.ones(dim))
             if (rgb or not is_rgb(i)) and level_of(style_layer(i)) in self.levels:
                 self.networks[str(i)] = _MLP(dim, hidden, dim, depth)
-        self.reset(None)
-
-    def reset(self, generator: torch.Generator | None) -> None:
-        """Draw the first weights again, from `generator`."""
-        for network in self.networks.values():
-            network.reset(generator)  # type: ignore[operator]
 
     def standardise(self, mean: Sequence[Tensor], std: Sequence[Tensor]) -> None:
         """Set the units of each style vector: its mean and standard deviation, (C,) each."""
@@ -241,31 +252,24 @@ class _PublishedMLP(nn.Module):
         super().__init__()
         self.mapping = nn.Sequential(_PixelNorm(), *(_EqualLinear(dim, dim) for _ in range(4)))
 
-    def reset(self, generator: torch.Generator | None) -> None:
+    def reset(self, generator: torch.Generator) -> None:
         with torch.no_grad():
-            for layer in list(self.mapping)[1:]:
-                layer.weight.normal_(generator=generator).div_(_EqualLinear.LR_MUL)
-                layer.bias.zero_()
+            for layer in self.mapping:
+                if isinstance(layer, _EqualLinear):
+                    layer.weight.normal_(generator=generator).div_(_EqualLinear.LR_MUL)
+                    layer.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         mapped: Tensor = self.mapping(x)
         return mapped
 
 
-class _Published(nn.Module):
-    """What the published mappers share: a factor on their output, and how they start."""
-
-    space = "wplus"
+class _Published(Mapper):
+    """A published mapper: its output has a factor, and unlike ours its first change is not zero."""
 
     def __init__(self, latent_weight: float) -> None:
         super().__init__()
         self.latent_weight = latent_weight
-
-    def reset(self, generator: torch.Generator | None) -> None:
-        """Draw the first weights again, from `generator`; unlike ours, the first change is not zero."""
-        for module in self.modules():
-            if isinstance(module, _PublishedMLP):
-                module.reset(generator)
 
 
 class LevelsMapper(_Published):
@@ -273,12 +277,9 @@ class LevelsMapper(_Published):
 
     def __init__(self, levels: Sequence[str] = LEVELS, style_dim: int = 512, latent_weight: float = 0.1) -> None:
         super().__init__(latent_weight)
-        self.levels, self.style_dim = tuple(level for level in LEVELS if level in levels), style_dim
-        if not levels or set(levels) - set(LEVELS):
-            raise ValueError(f"levels must be some of {', '.join(LEVELS)}, not {', '.join(map(repr, levels)) or 'none'}")
+        self.levels, self.style_dim = _checked(levels), style_dim
         for level in self.levels:
             self.add_module(f"{_PUBLISHED_NAMES[level]}_mapping", _PublishedMLP(style_dim))
-        self.reset(None)
 
     def config(self) -> dict[str, Any]:
         """What `build_mapper` needs to make this module again."""
@@ -303,7 +304,6 @@ class SingleMapper(_Published):
         super().__init__(latent_weight)
         self.style_dim = style_dim
         self.mapping = _PublishedMLP(style_dim)
-        self.reset(None)
 
     def config(self) -> dict[str, Any]:
         """What `build_mapper` needs to make this module again."""
@@ -327,7 +327,6 @@ class FullStyleSpaceMapper(_Published):
         for c, dim in enumerate(self.dims):
             if self.maps(c):
                 self.add_module(f"mapper_{c}", _PublishedMLP(dim))
-        self.reset(None)
 
     @staticmethod
     def maps(index: int) -> bool:
@@ -339,7 +338,7 @@ class FullStyleSpaceMapper(_Published):
         return {"kind": self.kind, "dims": self.dims, "latent_weight": self.latent_weight}
 
     def forward(self, styles: Sequence[Tensor]) -> list[Tensor]:
-        """Style vectors, (B, C) or the published (B, 1, C, 1, 1), to changes of the same shapes before `latent_weight`."""
+        """Style vectors, (B, C) or as published (B, 1, C, 1, 1), to changes of their shapes before `latent_weight`."""
         return [
             self.get_submodule(f"mapper_{c}")(x.flatten(1)).view_as(x) if self.maps(c) else torch.zeros_like(x)
             for c, x in enumerate(styles)
@@ -357,10 +356,10 @@ class WithoutToRGBStyleSpaceMapper(FullStyleSpaceMapper):
         return not is_rgb(index)
 
 
-def build_mapper(config: Mapping[str, Any], generator: torch.Generator | None = None) -> nn.Module:
+def build_mapper(config: Mapping[str, Any], generator: torch.Generator | None = None) -> Mapper:
     """The mapper that `config` describes: `kind` and that kind's arguments, as `mapper.config()` gives them.
 
-    First weights are drawn from `generator`.
+    First weights are drawn from `generator`; without one they are all zero, to be loaded.
 
     Raises:
         ValueError: unknown kind or arguments.
@@ -368,7 +367,7 @@ def build_mapper(config: Mapping[str, Any], generator: torch.Generator | None = 
     options = dict(config)
     kind = options.pop("kind", None)
     try:
-        mapper: nn.Module
+        mapper: Mapper
         match kind:
             case "levels":
                 mapper = WPlusMapper(**options)
@@ -390,7 +389,8 @@ def build_mapper(config: Mapping[str, Any], generator: torch.Generator | None = 
                 raise ValueError(f"unknown mapper kind {kind!r}; there are {', '.join(KINDS)}")
     except TypeError as error:
         raise ValueError(f"a mapper of kind {kind} cannot be made from {options}: {error}") from error
-    mapper.reset(generator)  # type: ignore[operator]
+    if generator is not None:
+        mapper.reset(generator)
     return mapper
 
 
@@ -407,7 +407,7 @@ KINDS = (
 
 
 def published_config(shapes: Mapping[str, Sequence[int]], latent_weight: float = 0.1) -> dict[str, Any]:
-    """The kind and arguments of a published mapper, from the shapes of its tensors (nothing else is stored in its file).
+    """The kind and arguments of a published mapper, from the shapes of its tensors: its file stores nothing else.
 
     A style vector without a network takes its length from the network before it: at every resolution the to-RGB layer
     is as wide as the convolution that feeds it.
@@ -438,7 +438,7 @@ def published_config(shapes: Mapping[str, Sequence[int]], latent_weight: float =
     raise ValueError(f"not the tensors of a published mapper: they belong to {some}")
 
 
-def published_mapper(tensors: Mapping[str, Tensor], latent_weight: float = 0.1) -> nn.Module:
+def published_mapper(tensors: Mapping[str, Tensor], latent_weight: float = 0.1) -> Mapper:
     """The published mapper that `tensors` (a state dict) belong to, loaded strictly.
 
     Raises:

@@ -1,0 +1,136 @@
+"""From images to the codes that draw them, and how well they do: what part of a loss of fidelity is the inversion's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from sdd.domains import Domain
+
+PEAK = 2.0  # images span [-1, 1]
+
+
+def psnr(images: Tensor, references: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image against its reference, dB, with peak 2.
+
+    Args:
+        images, references: (B, 3, H, W) in [-1, 1].
+
+    Returns:
+        (B,), at most 120 (equal images would be infinite).
+    """
+    error = (images - references).square().flatten(1).mean(1)
+    return 10 * torch.log10(PEAK**2 / error.clamp_min(PEAK**2 * 1e-12))
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """(B, 3, H, W) to (B, 3, size, size); nothing happens to images of that size."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Codes of images, and what the generator draws from them.
+
+    Attributes:
+        codes: W+, (B, L, D).
+        images: the reconstructions, (B, 3, S, S), not clamped.
+        psnr: of each reconstruction against its image, (B,) dB.
+        identity: cosine of the identity features of both, (B,); None where the domain has no identity network.
+    """
+
+    codes: Tensor
+    images: Tensor
+    psnr: Tensor
+    identity: Tensor | None
+
+
+@torch.no_grad()
+def encode(images: Tensor, domain: Domain, batch: int = 16) -> Tensor:
+    """W+ codes (B, L, D) of images (B, 3, H, W) in [-1, 1], by the domain's encoder alone."""
+    parts = [domain.encoder(part) for part in resize(images, domain.image_size).split(batch)]
+    return torch.cat(parts) if parts else domain.latent_mean.new_zeros(0, *domain.latent_mean.shape)
+
+
+def invert(
+    images: Tensor,
+    domain: Domain,
+    refine: int = 0,
+    batch: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> Inversion:
+    """Codes of images by the domain's encoder, then `refine` steps of optimisation in W+, with a report.
+
+    A refined code is never worse than the encoder's: of all steps each image keeps its best.
+
+    Args:
+        images: (B, 3, H, W) in [-1, 1]; resized to the domain's size.
+        refine: steps of optimisation; each costs one pass forward and back through the generator.
+        batch: images at a time.
+        progress: called with (images done, images in all).
+    """
+    images = resize(images, domain.image_size)
+    parts = []
+    done = 0
+    for part in images.split(batch):
+        codes = encode(part, domain, batch)
+        parts.append(_refine(part, codes, domain, refine) if refine > 0 else codes)
+        done += len(part)
+        if progress is not None:
+            progress(done, len(images))
+    codes = torch.cat(parts) if parts else encode(images, domain)
+    return report(images, codes, domain, batch)
+
+
+@torch.no_grad()
+def report(images: Tensor, codes: Tensor, domain: Domain, batch: int = 16) -> Inversion:
+    """How well `codes` (B, L, D) draw `images` (B, 3, S, S at the domain's size)."""
+    drawn = [domain.generator.synthesis(part) for part in codes.split(batch)]
+    reconstructions = torch.cat(drawn) if drawn else torch.zeros_like(images)
+    identity = None
+    if domain.identity is not None and len(images):
+        from sdd.nets.arcface import identity_features
+
+        pairs = zip(images.split(batch), reconstructions.split(batch), strict=True)
+        net = domain.identity
+        identity = torch.cat([(identity_features(net, a) * identity_features(net, b)).sum(1) for a, b in pairs])
+    return Inversion(codes, reconstructions, psnr(reconstructions, images), identity)
+
+
+def _refine(images: Tensor, codes: Tensor, domain: Domain, steps: int) -> Tensor:
+    """Adam on the codes, in units of their standard deviation, against L2 at three scales.
+
+    The coarse scales carry the layout past details that do not yet line up; a small pull keeps the code near the
+    encoder's, where the generator's prior (and so the editor) holds.
+    """
+    unit = domain.latent_std.clamp_min(1e-6)
+    move = torch.zeros_like(codes, requires_grad=True)
+    optimizer = torch.optim.Adam([move], lr=0.05)
+    best, best_error = codes.clone(), torch.full((len(codes),), torch.inf, device=codes.device)
+    for step in range(steps + 1):
+        drawn = domain.generator.synthesis(codes + move * unit)
+        difference = drawn - images
+        error = difference.square().flatten(1).mean(1)
+        with torch.no_grad():
+            better = error < best_error
+            best[better] = (codes + move * unit)[better]
+            best_error = torch.minimum(error, best_error)
+        if step == steps:
+            break
+        loss = error.sum() + 1e-4 * move.square().flatten(1).mean(1).sum()
+        for scale in (2, 4):
+            loss = loss + F.avg_pool2d(difference, scale).square().flatten(1).mean(1).sum()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.05 * (1 - step / steps) + 0.002  # settle: large steps first, small ones last
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return best.detach()
