@@ -1,4 +1,4 @@
-"""Regularizers: zero at the identity, in units that do not depend on the generator, with a gradient on the edit alone."""
+"""Regularizers: zero at the identity, in units that no generator changes, with a gradient on the edit alone."""
 
 import pytest
 import torch

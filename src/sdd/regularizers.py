@@ -10,7 +10,7 @@ from torch import Tensor
 def latent_l2(delta: Tensor, std: Tensor) -> Tensor:
     """Mean squared change of a W+ code, in units of its standard deviation.
 
-    W+ dimensions differ in scale by orders of magnitude; in these units one weight fits all of them, and all generators.
+    W+ dimensions differ in scale by orders of magnitude; in these units one weight fits all of them, in any generator.
 
     Args:
         delta: change of the code, (B, L, D).
