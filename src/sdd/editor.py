@@ -300,9 +300,9 @@ def domain_warning(psnr: float, domain: Domain) -> str | None:
     if expected is None or psnr > expected - 8:
         return None
     return (
-        f"this picture inverts at {psnr:.1f} dB where pictures of domain {domain.name!r} reach {expected:.0f} dB, so it "
-        f"is not of that domain and the edit shows the nearest picture that is; use an editor trained on a domain of its "
-        f"own kind (`sdd domain add`)"
+        f"this picture inverts at {psnr:.1f} dB where those of domain {domain.name!r} reach {expected:.0f} dB, so it "
+        f"is not of that domain and the edit shows the nearest picture that is; use an editor trained on a domain "
+        f"of its own kind (`sdd domain add`)"
     )
 
 

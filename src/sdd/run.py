@@ -1,0 +1,132 @@
+"""A training run on disk: what it is, its last checkpoint, its log and its pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sdd.errors import SddError
+from sdd.io.files import atomic_path, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def slug(text: str) -> str:
+    """`text` as part of a file name: lower case, words joined by dashes, at most 40 characters."""
+    return re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:40] or "run"
+
+
+def run_folder(description: dict[str, Any], parent: str | Path = "runs") -> Path:
+    """Where the run that `description` describes lives: the same command finds the same folder again."""
+    digest = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:8]
+    return Path(parent) / f"{slug(str(description.get('prompt', '')))}-{digest}"
+
+
+class Run:
+    """A folder with `run.json`, `checkpoint.pt`, `log.jsonl` and `step-*.png`; without a folder nothing is written.
+
+    Args:
+        folder: the folder, made if need be; None keeps nothing.
+        description: what identifies the run, JSON-able; a folder that holds another run is refused.
+
+    Raises:
+        SddError: the folder cannot be written or holds another run.
+    """
+
+    def __init__(self, folder: str | Path | None, description: dict[str, Any]) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.description = description
+        self._board: Any = None
+        if self.folder is None:
+            return
+        card = self.folder / "run.json"
+        if card.exists():
+            self._refuse_another(card)
+        else:
+            write_text(card, json.dumps(description, indent=1, sort_keys=True) + "\n")
+
+    def _refuse_another(self, card: Path) -> None:
+        try:
+            found = json.loads(card.read_text())
+        except (OSError, ValueError) as error:
+            raise SddError(f"{card} is damaged ({error}); delete {self.folder} or name another run folder") from error
+        wanted = json.loads(json.dumps(self.description))
+        if found != wanted:
+            keys = [k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k]]
+            raise SddError(
+                f"{self.folder} holds another run (its {', '.join(keys) or 'description'} differs); delete it or name "
+                f"another run folder"
+            )
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint, atomically: a kill at any moment leaves the old one or the new one whole."""
+        if self.folder is not None:
+            with atomic_path(self.folder / "checkpoint.pt") as aside:
+                torch.save(state, aside)
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last checkpoint, or None if there is none.
+
+        Raises:
+            SddError: the checkpoint is damaged.
+        """
+        if self.folder is None or not (self.folder / "checkpoint.pt").exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+        except Exception as error:  # torch names no common class for what a damaged file can raise
+            raise SddError(f"the checkpoint in {self.folder} is damaged; delete that folder and start again") from error
+        return state
+
+    def start(self, step: int) -> None:
+        """Open the log at `step`: what an interrupted run logged after its last checkpoint is dropped."""
+        if self.folder is None:
+            return
+        path = self.folder / "log.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = []
+        for line in lines:
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                continue  # a kill can leave half a line
+        write_text(path, "".join(line + "\n" for line in kept))
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """One line of `log.jsonl`, and the same to TensorBoard if it is installed."""
+        if self.folder is None:
+            return
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def grid(self, step: int, rows: list[Tensor]) -> None:
+        """A picture of rows of images, each (B, 3, S, S) in [-1, 1], as `step-000123.png`."""
+        if self.folder is None:
+            return
+        from PIL import Image
+
+        joined = torch.cat([torch.cat(list(row), -1) for row in rows], -2)
+        pixels = ((joined.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+        with atomic_path(self.folder / f"step-{step:06d}.png") as aside:
+            Image.fromarray(pixels).save(aside, format="PNG")
+
+    def close(self) -> None:
+        """Flush what is buffered."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
