@@ -1,82 +1,110 @@
-"""What the original networks compute: recorded outputs, and weights that are drawn from a rule instead of being stored.
+"""The recorded answers of the original networks (`tests/data/parity`), and the weights they belong to.
 
-`fixture("ddpm_32")` gives the original's state dict, its inputs and its recorded outputs. Every tensor is drawn from
-its own generator, seeded by its name, in float64, and cast at the end; the digest in the fixture guards against a
-numpy whose random stream has changed.
+A fixture is NAME.json (the rule of every tensor, hyper-parameters, tolerances) and NAME.safetensors (`out.*`, the answers, and
+the small inputs `in.*`). Weights are not stored: every tensor is drawn from its own generator, seeded by its name.
 """
+
+from __future__ import annotations
 
 import json
 import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 FOLDER = Path(__file__).parent / "data" / "parity"
 
 
-@dataclass
+def draw(name: str, rule: dict[str, Any], seed: str) -> np.ndarray:
+    """One tensor from its rule: computed in float64, cast at the end."""
+    random = np.random.Generator(np.random.PCG64(zlib.crc32(f"{seed}/{name}".encode())))
+    shape = tuple(rule["shape"])
+    match rule["kind"]:
+        case "normal":
+            x = rule["mean"] + rule["std"] * random.standard_normal(shape)
+        case "uniform":
+            x = rule["low"] + (rule["high"] - rule["low"]) * random.random(shape)
+        case "const":
+            x = np.full(shape, rule["value"])
+        case "literal":
+            x = np.array(rule["values"]).reshape(shape)
+        case "waves":
+            x = _waves(random, shape, rule)
+        case kind:
+            raise ValueError(f"unknown kind {kind!r} of tensor {name}")
+    return np.ascontiguousarray(np.asarray(x).astype(rule["dtype"]))
+
+
+def _waves(random: np.random.Generator, shape: tuple[int, ...], rule: dict[str, Any]) -> np.ndarray:
+    """A smooth picture: a sum of `count` cosines of up to `freq` cycles, of standard deviation `std`, and some noise."""
+    b, c, h, w = shape
+    n = rule["count"]
+    fy, fx = random.uniform(-rule["freq"], rule["freq"], (2, b, c, n, 1))
+    phase = random.uniform(0, 2 * np.pi, (b, c, n, 1))
+    rows = np.exp(2j * np.pi * fy * (np.arange(h) + 0.5) / h)
+    columns = np.exp(2j * np.pi * fx * (np.arange(w) + 0.5) / w + 1j * phase)
+    x = np.matmul(rows.swapaxes(-1, -2), columns).real * (rule["std"] * (2 / n) ** 0.5)
+    return np.clip(x + rule["noise"] * random.standard_normal(shape), -1, 1)
+
+
+@dataclass(frozen=True)
 class Fixture:
-    """One reference network: `doc` is its description; the rest tensors by name (outputs without `out.`)."""
+    """One recorded network: its weights, inputs and answers."""
 
-    doc: dict
-    tensors: dict[str, torch.Tensor]
-    inputs: dict[str, torch.Tensor]
-    outputs: dict[str, torch.Tensor]
+    name: str
+    doc: dict[str, Any]
+    tensors: dict[str, Tensor]
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
 
-    def error(self, name: str, got: torch.Tensor) -> float:
-        """Largest difference over the output's standard deviation; for a single number, relative."""
-        want = self.outputs[name]
-        assert got.numel() == want.numel(), f"{name}: {tuple(got.shape)} instead of {tuple(want.shape)}"
-        got, want = got.detach().double().reshape(want.shape), want.double()
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Hyper-parameters; a reader must infer those that the original file does not hold."""
+        meta: dict[str, Any] = self.doc["meta"]
+        return meta
+
+    def error(self, output: str, got: Tensor) -> float:
+        """max |got − want| / std(want); for a single number |got − want| / |want|."""
+        want = self.outputs[output]
+        assert got.shape == want.shape, f"{output}: {tuple(got.shape)} instead of {tuple(want.shape)}"
+        got, want = got.detach().double(), want.double()
         scale = want.std() if want.numel() > 1 else want.abs()
         return float((got - want).abs().max() / scale)
 
-    def check(self, name: str, got: torch.Tensor) -> None:
-        """Assert that `got` is the recorded output within the fixture's tolerance."""
-        error = self.error(name, got)
-        assert error < self.doc["tolerance"][name], f"{self.doc['name']} {name}: off by {error:.2e}"
+    def check(self, output: str, got: Tensor) -> None:
+        """Fail unless `got` is the recorded output within its tolerance."""
+        error, allowed = self.error(output, got), self.doc["tolerance"][output]
+        assert error < allowed, f"{self.name} {output}: {error:.2e}, allowed {allowed:.0e}"
 
 
 @cache
+def document(name: str) -> dict[str, Any]:
+    """A fixture's JSON."""
+    doc: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    return doc
+
+
 def fixture(name: str) -> Fixture:
-    """The fixture `tests/data/parity/NAME.{json,safetensors}`."""
-    doc = json.loads((FOLDER / f"{name}.json").read_text())
-    stored = load_file(FOLDER / f"{name}.safetensors")
-    weights = {k: draw(k, rule, doc["seed"]) for k, rule in doc["tensors"].items()}
-    sums = [v.astype(np.float64) for v in weights.values()]
-    digest = [sum(v.size for v in sums), sum(v.sum() for v in sums), sum(np.abs(v).sum() for v in sums)]
-    assert np.allclose(digest, doc["digest"], rtol=1e-7, atol=1e-3), "numpy's random stream has changed"
-    inputs = {k: torch.from_numpy(draw(k, rule, doc["seed"])) for k, rule in doc["inputs"].items()}
-    tensors = {k: torch.from_numpy(v) for k, v in weights.items()}
-    return Fixture(doc, tensors, inputs, {k[4:]: v for k, v in stored.items() if k.startswith("out.")})
+    """A fixture with its weights drawn again.
 
-
-def draw(name: str, rule: dict, seed: str) -> np.ndarray:
-    """One tensor from its rule: normal, uniform, const, literal, or waves (a smooth picture, (B, C, H, W) in [-1,
-    1]).
+    Raises:
+        AssertionError: the weights are not those of the recording, because numpy's random stream has changed.
     """
-    rng = np.random.Generator(np.random.PCG64(zlib.crc32(f"{seed}/{name}".encode())))
-    shape, kind = tuple(rule["shape"]), rule["kind"]
-    if kind == "normal":
-        x = rule["mean"] + rule["std"] * rng.standard_normal(shape)
-    elif kind == "uniform":
-        x = rule["low"] + (rule["high"] - rule["low"]) * rng.random(shape)
-    elif kind == "const":
-        x = np.full(shape, rule["value"])
-    elif kind == "literal":
-        x = np.array(rule["values"]).reshape(shape)
-    else:
-        assert kind == "waves", kind
-        b, c, h, w = shape
-        n = rule["count"]
-        fy, fx = rng.uniform(-rule["freq"], rule["freq"], (2, b, c, n, 1))
-        phase = rng.uniform(0, 2 * np.pi, (b, c, n, 1))
-        ty = np.exp(2j * np.pi * fy * (np.arange(h) + 0.5) / h)
-        tx = np.exp(2j * np.pi * fx * (np.arange(w) + 0.5) / w + 1j * phase)
-        x = np.matmul(ty.swapaxes(-1, -2), tx).real * (rule["std"] * (2 / n) ** 0.5)
-        x = np.clip(x + rule["noise"] * rng.standard_normal(shape), -1, 1)
-    return np.ascontiguousarray(np.asarray(x).astype(rule["dtype"]))
+    doc = document(name)
+    arrays = {k: draw(k, rule, doc["seed"]) for k, rule in doc["tensors"].items()}
+    values = [a.astype(np.float64) for a in arrays.values()]
+    digest = [sum(a.size for a in values), sum(a.sum() for a in values), sum(np.abs(a).sum() for a in values)]
+    assert np.allclose(digest, doc["digest"], rtol=1e-7, atol=1e-3), f"the weights of {name} do not match its digest"
+    stored = load_file(FOLDER / f"{name}.safetensors")
+    inputs = {k: torch.from_numpy(draw(k, rule, doc["seed"])) for k, rule in doc["inputs"].items()}
+    for key, value in stored.items():
+        if key.startswith("in."):
+            assert torch.equal(inputs[key[3:]], value), f"input {key[3:]} of {name} is not the recorded one"
+    outputs = {k[4:]: v for k, v in stored.items() if k.startswith("out.")}
+    return Fixture(name, doc, {k: torch.from_numpy(a) for k, a in arrays.items()}, inputs, outputs)
