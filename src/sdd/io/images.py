@@ -80,14 +80,15 @@ def read_image(path: str | Path, background: str = "white") -> Tensor:
 
 
 def read_fitted(path: str | Path, size: int, how: Fit = "crop", background: str = "white") -> Tensor:
+    """`open_image` and `fit`: a file as float32 (3, size, size) in [-1, 1]."""
+    return fit(open_image(path, background), size, how)
+
+
+def fit(image: Picture, size: int, how: Fit = "crop") -> Tensor:
     """A picture ready for a network: float32 (3, size, size) in [-1, 1], made square by `how` (see `square`).
 
     Very large pictures are reduced by a whole factor first, which costs no quality and keeps memory small.
-
-    Raises:
-        SddError: as `open_image`.
     """
-    image = open_image(path, background)
     factor = min(image.size) // (4 * size)
     if factor > 1:
         image = image.reduce(factor)
