@@ -1,7 +1,7 @@
 """Algorithm 1 of arXiv 2307.08448: distil what a diffusion model knows of a prompt into a feedforward editor.
 
-prompt -> hybrid quality score -> timestep set -> repeat (codes -> mapper -> generator -> images -> teacher's gradient ->
-mapper) until converged -> editor. The module is called `distillation` so that `sdd.distill` is always the function.
+prompt -> hybrid quality score -> timestep set -> repeat (codes -> mapper -> generator -> images -> teacher's gradient
+-> mapper) until converged -> editor. The module is called `distillation` so that `sdd.distill` is always the function.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sdd.editor import Editor, EditorInfo
 from sdd.errors import SddError
 from sdd.hqs import HQS, search, timestep_set
 from sdd.inversion import encode, psnr
-from sdd.nets.mapper import LEVELS, Mapper, build_mapper, level_of, style_layer
+from sdd.nets.mapper import LEVELS, Mapper, StyleMapper, WPlusMapper, build_mapper, level_of, style_layer
 from sdd.regularizers import identity_loss, image_l2, latent_l2, style_l2
 from sdd.run import Run, run_folder
 
@@ -180,7 +180,9 @@ def _train(
             run.log(state.step, figures)
             # The pull is how much the objective still falls when the edit grows along its own direction: large while
             # the edit takes hold, zero once guidance and regularisers balance.
-            settled = state.pull < settings.converged * state.peak and state.step >= 30
+            # A peak near 1 says that the edit did take hold; a mapper that starts at random needs its time for that.
+            held = settings.fixed_scale and state.step >= 30 and state.peak > 0.2
+            settled = held and state.pull < settings.converged * state.peak
             state.done = state.step >= limit or (settings.steps == "auto" and settled)
             if state.done or state.step % settings.checkpoint_every == 0:
                 run.save(state.dump())
@@ -330,24 +332,28 @@ class Objective:
         """The guidance's gradient on the latents (B, C, h, w), at timesteps t (B,) with that noise."""
         settings, teacher = self.settings, self.teacher
         with torch.no_grad():
-            weight = (1 - teacher.alphas_cumprod.to(latents)[t]).view(-1, 1, 1, 1)
+            weight = (1 - teacher.alphas_cumprod.to(t.device)[t]).to(latents).view(-1, 1, 1, 1)
             noisy = teacher.add_noise(latents, noise, t)
-            null, text = self._predict([noisy, noisy], t, [self.null, self.text])
-            if settings.guidance == "sds":
-                g = guidance.sds(null, text, noise, weight, settings.scale)
-            elif settings.guidance == "csd":
-                g = guidance.csd(null, text, weight)
-            else:
+            if settings.guidance == "dds":
                 assert self.source.latents is not None, "encoded for dds"
                 before = teacher.add_noise(self.source.latents[index], noise, t)
-                (other,) = self._predict([before], t, [self.before])
+                null, text, other = self._predict([(noisy, self.null), (noisy, self.text), (before, self.before)], t)
                 g = guidance.dds(null, text, other, other, weight, settings.scale)
+            else:
+                null, text = self._predict([(noisy, self.null), (noisy, self.text)], t)
+                if settings.guidance == "sds":
+                    g = guidance.sds(null, text, noise, weight, settings.scale)
+                else:
+                    g = guidance.csd(null, text, weight)
             if settings.topk is not None:
                 g = guidance.topk_clip(g, settings.topk, per_sample=settings.topk_over == "image")
         return g
 
-    def _predict(self, noisy: Sequence[Tensor], t: Tensor, conditions: Sequence[Conditioning]) -> Sequence[Tensor]:
-        raise NotImplementedError
+    def _predict(self, asked: Sequence[tuple[Tensor, Conditioning]], t: Tensor) -> Sequence[Tensor]:
+        """The teacher's noise for several (noisy latents, condition) at once, at timesteps t (B,)."""
+        latents = torch.cat([noisy for noisy, _ in asked])
+        condition = type(asked[0][1]).cat([c.repeat(len(t)) for _, c in asked])
+        return self.teacher.predict_noise(latents, t.repeat(len(asked)), condition).chunk(len(asked))
 
     def __call__(
         self, index: Tensor, delta: Code, t: Tensor, noise: Tensor, random: torch.Generator
@@ -368,10 +374,7 @@ class Objective:
             parts["identity"] = settings.identity * identity_loss(features, self.source.features[index])
         if settings.image_l2 > 0:
             with torch.no_grad():
-                code = self.code(index)
-                styles = isinstance(code, list)
-                make = self.domain.generator.synthesis_from_styles if styles else self.domain.generator.synthesis
-                reconstruction = make(code)
+                reconstruction = self.domain.generator.synthesis(self.source.codes[index])
             parts["image"] = settings.image_l2 * image_l2(images, reconstruction)
         return torch.stack(list(parts.values())).sum(), parts
 
@@ -391,6 +394,9 @@ def signal(objective: Objective, timesteps: Sequence[int], random: torch.Generat
     A gradient is signal and noise. The same images get two draws of noise; the product of the two gradients keeps, on
     average, the signal alone, so that the power of a noisy guidance (sds) is not mistaken for strength.
 
+    Raises:
+        SddError: the guidance is zero: the teacher sees no difference between the prompt and none.
+
     Returns:
         For each layer (or style vector) the sum over its entries of the squared signal, averaged over images.
     """
@@ -407,6 +413,11 @@ def signal(objective: Objective, timesteps: Sequence[int], random: torch.Generat
         for _ in range(2):
             noise = torch.randn(latents.shape, generator=random).to(latents)
             g = objective.gradient(latents.detach(), index, t, noise)
+            if float(g.abs().max()) < 1e-5 * float(1 - objective.teacher.alphas_cumprod[int(t[0])]):
+                raise SddError(
+                    "the prompt means nothing to the teacher: it predicts the same noise with and without it; use "
+                    "words that the teacher knows"
+                )
             pair.append(torch.autograd.grad(latents, leaves, g, retain_graph=True))
         power = [a * b * std**2 for a, b, std in zip(*pair, objective.std, strict=True)]
         total.append(torch.stack([p.mean(0).sum() for p in power]) if len(power) > 1 else power[0].mean(0).sum(-1))
@@ -441,22 +452,22 @@ def _begin(
         whole = sum(max(0.0, p) for p in share.values())
         levels = tuple(x for x in LEVELS if share[x] > 0 and share[x] >= settings.level_share * whole) or LEVELS
     mapper = build_mapper(_mapper_config(domain, source, settings, levels), random).to(device)
-    if hasattr(mapper, "standardise"):
-        wplus = (domain.latent_mean, domain.latent_std)
-        mapper.standardise(*(wplus if probe.space == "wplus" else style_units(domain, source.codes)))
+    if isinstance(mapper, WPlusMapper):
+        mapper.standardise(domain.latent_mean, domain.latent_std)
+    elif isinstance(mapper, StyleMapper):
+        mapper.standardise(*style_units(domain, source.codes))
     width = [c.shape[1] for c in domain.generator.styles(source.codes[:1])] if probe.space == "style" else None
     sizes = width or [domain.latent_mean.shape[1]] * len(power)
     on = [i for i, layer in enumerate(layers) if level_of(layer) in levels]
     entries, total = sum(sizes[i] for i in on), sum(power[i] for i in on)
-    # Without a signal (a prompt the images already satisfy) the size does not matter; it must only be finite.
-    unit = entries * math.sqrt(total / entries) if total > 0 else float(entries)
-    if not math.isfinite(unit):
+    if not math.isfinite(total):
         raise SddError(
-            "the teacher's gradient is not finite at the first step; the teacher's or generator's weights are broken"
+            "the gradient is not finite at the first step; the teacher's or the generator's weights are broken"
         )
+    # A signal lost in its noise has no size to divide by, and needs none: it only has to stay finite.
+    unit = math.sqrt(total * entries) if total > 0 else float(entries)
     average = build_mapper(mapper.config()).to(device)
     average.load_state_dict(mapper.state_dict())
-    # None of the state's parts knows the device of another: noise and order are drawn on the CPU, the same everywhere.
     record = None if hqs is None else json.loads(hqs.to_json())
     return _State(mapper, average, _optimizer(mapper, settings), random, timesteps, record, unit)
 

@@ -357,7 +357,8 @@ def _read(path: Path) -> tuple[EditorInfo, dict[str, Tensor]]:
 def _mapper(path: Path, info: EditorInfo, tensors: dict[str, Tensor]) -> Mapper:
     """The mapper a file describes, filled with the file's tensors."""
     config = info.mapper
-    if len(config.get("dims") or ()) > 64 or config.get("depth", 0) not in range(17):
+    dims, depth = config.get("dims", []), config.get("depth", 1)
+    if not isinstance(dims, list) or len(dims) > 64 or depth not in range(1, 17):
         raise SddError(f"{path} describes a mapper of impossible size; the file is damaged")
     try:
         with torch.device("meta"):  # a description can claim any size; nothing is allocated until the tensors agree

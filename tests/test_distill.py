@@ -1,0 +1,299 @@
+"""Distillation against a teacher whose answer is known, and the ways a run can stop, break off and go on."""
+
+import json
+import math
+
+import pytest
+import torch
+
+import sdd
+from sdd.config import PRESETS, DistillConfig
+from sdd.distillation import Interrupted, Objective, Source, _source, distill, signal
+from sdd.editor import Editor
+from sdd.errors import SddError
+from sdd.inversion import encode
+from toy import ToyTeacher, toy_domain
+
+QUICK = {"timesteps": "list:500", "scale": 2.0, "images": 24, "hidden": 32, "lr": 0.01, "progress": False}
+
+
+def train(prompt="red", **options):
+    return distill(prompt, toy_domain(), teacher=ToyTeacher(), **{**QUICK, **options})
+
+
+def redness(images):
+    """How far each picture's first channel is above zero, on average: the teacher's latents are block means."""
+    return ToyTeacher().encode_image(images)[:, 0].mean((1, 2))
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return toy_domain().images(16, 77, "test")
+
+
+@pytest.fixture(scope="module")
+def red():
+    return train()
+
+
+def test_the_function_wins():
+    assert sdd.distill is distill and sdd.Editor is Editor
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"guidance": "sds"},
+        {"guidance": "csd", "latent_l2": 1.0},
+        {"mapper": "single"},
+        {"mapper": "stylespace"},
+        {"mapper": "stylespace_without_rgb", "identity": 0.0, "image_l2": 0.01},
+    ],
+)
+def test_edits_go_where_the_prompt_points(options, held_out):
+    editor = train(**options, max_steps=60)
+    moved = redness(editor(held_out)) - redness(editor(held_out, strength=0))
+    assert moved.min() > 0.1 and moved.mean() > 0.3
+    back = redness(editor(held_out, strength=-1)) - redness(editor(held_out, strength=0))
+    assert back.mean() < -0.1
+
+
+def test_dds_settles_at_the_known_answer(held_out):
+    """With the teacher's Gaussians, guidance vanishes where the latents moved by scale * (target - null).
+
+    That is 0.5 scale here. The generator cannot change one colour alone, so it stops a little before.
+    """
+    moved = []
+    for scale in (0.4, 0.8):
+        editor = train(scale=scale, latent_l2=0.0, strength=1.0, steps=60)
+        moved.append(float((redness(editor(held_out)) - redness(editor(held_out, strength=0))).mean()))
+    assert 0.6 * 0.2 < moved[0] < 1.1 * 0.2 and 0.6 * 0.4 < moved[1] < 1.1 * 0.4
+
+
+def test_known_answer_does_not_depend_on_the_guidance_scale_s_unit(held_out):
+    """A gradient that is a thousand times larger is the same training: rates and weights keep their meaning."""
+
+    class Loud(ToyTeacher):
+        def predict_noise(self, latents, t, condition):
+            return 1000 * super().predict_noise(latents, t, condition)
+
+    loud = distill("red", toy_domain(), teacher=Loud(), **QUICK, steps=20)
+    plain = train(steps=20)
+    torch.testing.assert_close(loud(held_out), plain(held_out), atol=2e-3, rtol=0)
+
+
+def test_a_prompt_without_meaning_is_refused():
+    with pytest.warns(UserWarning), pytest.raises(SddError, match="means nothing to the teacher"):
+        train("nonsense")
+
+
+def test_file_says_how_it_was_made(red, tmp_path):
+    info = red.info
+    assert info.prompt == "red" and info.domain == "toy" and info.timesteps == [500] and info.seed == 0
+    assert DistillConfig.make(info.config) == DistillConfig(**{k: v for k, v in QUICK.items() if k != "progress"})
+    assert {"sdd", "torch"} <= set(info.versions) and 30 <= info.figures["steps"] < 160  # it stopped by itself
+    red.save(tmp_path / "red.safetensors")
+    assert Editor.load(tmp_path / "red.safetensors").info == info
+
+
+def test_seeds(tmp_path):
+    train(out=tmp_path / "a", steps=9)
+    train(out=tmp_path / "b", steps=9)
+    train(out=tmp_path / "c", steps=9, seed=1)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_the_global_random_state_is_left_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    train(steps=2, sample_posterior=True)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Break(ToyTeacher):
+    """Raises after some calls, as a kill or Ctrl-C would."""
+
+    def __init__(self, calls, error=KeyboardInterrupt):
+        super().__init__()
+        self.calls, self.error = calls, error
+
+    def predict_noise(self, latents, t, condition):
+        self.calls -= 1
+        if self.calls < 0:
+            raise self.error
+        return super().predict_noise(latents, t, condition)
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance": "sds", "mapper": "stylespace", "timesteps": "list:300,600"}])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, options):
+    options = {**QUICK, **options, "steps": 23, "checkpoint_every": 5, "grid_every": 10}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    distill("red", toy_domain(), teacher=ToyTeacher(), out=tmp_path / "whole.st", run=whole, **options)
+    for calls in (6 + 13, 4, 6):  # in the middle of step 14; then before a step; then again
+        with pytest.raises(Interrupted, match=f"{broken}; the same command resumes"):
+            distill("red", toy_domain(), teacher=Break(calls), out=tmp_path / "broken.st", run=broken, **options)
+        assert not (tmp_path / "broken.st").exists()
+    distill("red", toy_domain(), teacher=ToyTeacher(), out=tmp_path / "broken.st", run=broken, **options)
+    assert (tmp_path / "whole.st").read_bytes() == (tmp_path / "broken.st").read_bytes()
+
+    def log(folder):
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+    assert log(whole) == log(broken) and [line["step"] for line in log(whole)] == list(range(1, 24))
+    for name in ("step-000010.png", "step-000020.png", "step-000023.png"):
+        assert (whole / name).read_bytes() == (broken / name).read_bytes()
+
+
+def test_finished_run_is_not_trained_again(tmp_path):
+    first = train(run=tmp_path / "r", steps=6, out=tmp_path / "a")
+    again = distill("red", toy_domain(), teacher=Break(5), run=tmp_path / "r", out=tmp_path / "b", **QUICK, steps=6)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() and first.info == again.info
+
+
+def test_a_run_folder_holds_one_run(tmp_path):
+    train(run=tmp_path / "r", steps=2)
+    with pytest.raises(SddError, match="holds another run \\(its config differs\\)"):
+        train(run=tmp_path / "r", steps=3)
+    with pytest.raises(SddError, match="its prompt"):
+        train("blue", run=tmp_path / "r", steps=2)
+    (tmp_path / "r" / "checkpoint.pt").write_bytes(b"junk")
+    with pytest.raises(SddError, match=r"checkpoint in .* is damaged"):
+        train(run=tmp_path / "r", steps=2)
+
+
+def test_automatic_run_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train("more red", run="auto", steps=2)
+    train("more red", run="auto", steps=2)
+    train("more red", run="auto", steps=3)
+    assert len(list((tmp_path / "runs").glob("more-red-*"))) == 2
+
+
+def test_nothing_is_written_without_a_run_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(steps=2)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Interrupted, match="nothing was kept"):
+        distill("red", toy_domain(), teacher=Break(9), **QUICK)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path):
+    class Broken(Break):
+        def predict_noise(self, latents, t, condition):
+            self.calls -= 1
+            return ToyTeacher.predict_noise(self, latents, t, condition) * (math.nan if self.calls < 0 else 1)
+
+        __init__ = Break.__init__
+
+    with pytest.raises(SddError, match="not finite at step 4"):
+        distill("red", toy_domain(), teacher=Broken(6 + 3), run=tmp_path / "r", out=tmp_path / "o", **QUICK)
+    assert not (tmp_path / "o").exists()
+    with pytest.raises(SddError, match="not finite at the first step"):
+        distill("red", toy_domain(), teacher=Broken(0), **QUICK)
+
+
+def test_outliers_among_gradients_are_scaled_down():
+    class Jump(Break):
+        def predict_noise(self, latents, t, condition):
+            self.calls -= 1
+            return ToyTeacher.predict_noise(self, latents, t, condition) * (1e4 if self.calls == 0 else 1)
+
+    def size(limit):
+        editor = distill("red", toy_domain(), teacher=Jump(6 + 20), **QUICK, steps=25, max_gradient=limit, strength=1.0)
+        return editor.info.figures["change"]
+
+    calm = train(steps=25, strength=1.0).info.figures["change"]
+    assert abs(size(4.0) - calm) < abs(size(None) - calm)
+
+
+def test_levels_follow_the_signal():
+    assert train(steps=1, level_share=0.0).info.mapper["levels"] == ["coarse", "medium"]  # it has no fine layers
+    assert train(steps=1, level_share=0.5).info.mapper["levels"] == ["medium"]
+    assert train(steps=1, levels=["coarse"]).info.mapper["levels"] == ["coarse"]
+
+
+def test_signal_power_is_not_fooled_by_noise():
+    """sds carries the noise itself: its plain power is many times its signal's, which is the same as without noise."""
+    domain, teacher = toy_domain(), ToyTeacher()
+
+    def power(guidance):
+        settings = DistillConfig.make(guidance=guidance, identity=0, scale=30.0, timesteps="list:500")
+        codes = encode(domain.images(64, 0, "train"), domain)
+        latents = teacher.encode_image(domain.generator.synthesis(codes))
+        objective = Objective("red", domain, teacher, settings, Source(codes, latents, None, 0.0), "wplus")
+        return sum(signal(objective, [500], torch.Generator().manual_seed(0), batches=30))
+
+    assert power("sds") == pytest.approx(power("csd") * 30**2, rel=0.3)
+
+
+def test_codes_alone_are_enough():
+    from dataclasses import replace
+
+    domain = toy_domain()
+    codes = encode(domain.images(24, 0, "train"), domain)
+    alone = replace(domain, extra={"latents": codes}, draw=None)
+    editor = distill("red", alone, teacher=ToyTeacher(), **QUICK, steps=5)
+    assert editor.info.figures["inversion_psnr"] == 0
+
+
+def test_words_the_teacher_does_not_know_are_named():
+    with pytest.warns(UserWarning, match="does not know the word 'purple'; the nearest words it knows are red"):
+        train("purple red", steps=1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "match"),
+    [
+        ("  ", {}, "prompt is empty"),
+        ("red", {"stpes": 3}, "unknown option 'stpes' in the configuration; did you mean 'steps'"),
+        ("red", {"steps": 0}, "steps must be at least 1"),
+        ("red", {"levels": ["huge"]}, "'levels' cannot be 'huge'"),
+        ("red", {"config": "refrence"}, "did you mean 'reference'"),
+        ("red", {"lr": float("nan")}, "'lr' cannot be nan"),
+        ("red", {"mapper": "magic"}, "'mapper' cannot be 'magic'"),
+    ],
+)
+def test_bad_input_is_one_sentence(prompt, options, match):
+    with pytest.raises(SddError, match=match) as caught:
+        train(prompt, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_config_round_trip(tmp_path):
+    for name in PRESETS:
+        config = DistillConfig.make(name)
+        config.save(tmp_path / "c.toml")
+        assert DistillConfig.make(tmp_path / "c.toml") == config
+    (tmp_path / "c.toml").write_text('preset = "reference"\nsteps = 7\n')
+    assert DistillConfig.make(tmp_path / "c.toml") == DistillConfig.make("reference", steps=7)
+    (tmp_path / "c.toml").write_text("steps = \n")
+    with pytest.raises(SddError, match="not a TOML file"):
+        DistillConfig.make(tmp_path / "c.toml")
+
+
+def test_reference_preset_runs(held_out):
+    editor = train(config="reference", steps=3, timesteps="list:800")
+    assert editor.info.mapper["kind"] == "LevelsMapper" and editor.info.mapper["levels"] == ["medium", "fine"]
+    assert editor(held_out).shape == held_out.shape
+
+
+def test_default_source_sees_the_domain_once():
+    domain, teacher = toy_domain(), ToyTeacher()
+    source, images = _source(domain, teacher, DistillConfig.make(images=20, search_images=3), 0, _Silent())
+    assert source.codes.shape[0] == 20 and source.latents.shape == (20, *teacher.latent_shape) and len(images) == 3
+    assert source.features is None and source.psnr > 30
+
+
+class _Silent:
+    def add_task(self, *args, **kwargs):
+        return 0
+
+    def update(self, *args, **kwargs):
+        pass
+
+
+def test_checkpoint_holds_tensors_only(tmp_path):
+    train(run=tmp_path / "r", steps=2)
+    state = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 2 and state["done"]
