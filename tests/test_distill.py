@@ -11,6 +11,7 @@ from sdd.config import PRESETS, DistillConfig
 from sdd.distillation import Interrupted, Objective, Source, _source, distill, signal
 from sdd.editor import Editor
 from sdd.errors import SddError
+from sdd.hqs import HQS
 from sdd.inversion import encode
 from toy import ToyTeacher, toy_domain
 
@@ -80,6 +81,17 @@ def test_known_answer_does_not_depend_on_the_guidance_scale_s_unit(held_out):
     loud = distill("red", toy_domain(), teacher=Loud(), **QUICK, steps=20)
     plain = train(steps=20)
     torch.testing.assert_close(loud(held_out), plain(held_out), atol=2e-3, rtol=0)
+
+
+def test_the_search_chooses_and_is_not_repeated(tmp_path):
+    options = {"timesteps": "largest", "steps": 3, "run": tmp_path / "r"}
+    info = train(**options).info
+    hqs = HQS.from_json(json.dumps(info.hqs))
+    assert info.timesteps == [hqs.timesteps[int(hqs.score.argmax())]] and hqs.norm.shape[0] == 12
+    again = distill("red", toy_domain(), teacher=Break(6), **{**QUICK, **options})  # too few calls for a search
+    assert again.info == info
+    several = train(timesteps="above:0", steps=2).info
+    assert len(several.timesteps) > 1 and train(timesteps="random", steps=2).info.hqs is None
 
 
 def test_a_prompt_without_meaning_is_refused():
@@ -251,6 +263,7 @@ def test_words_the_teacher_does_not_know_are_named():
         ("red", {"levels": ["huge"]}, "'levels' cannot be 'huge'"),
         ("red", {"config": "refrence"}, "did you mean 'reference'"),
         ("red", {"lr": float("nan")}, "'lr' cannot be nan"),
+        ("red", {"timesteps": "best"}, "unknown strategy 'best'"),
         ("red", {"mapper": "magic"}, "'mapper' cannot be 'magic'"),
     ],
 )

@@ -42,44 +42,46 @@ class DistillConfig(BaseModel):
     scale: float = 7.5  # classifier-free guidance: eps_null + scale * (eps_text - eps_null)
     source_prompt: str = ""  # what the source shows, for dds; empty is the null prompt
     timesteps: str = "largest"  # strategy: largest, above:0.8, random, list:700,750
-    search_images: int = Field(12, ge=1)  # images the hybrid quality score averages over
+    search_images: int = Field(default=12, ge=1)  # images the hybrid quality score averages over
     sample_posterior: bool = False  # encode with a draw from the autoencoder's posterior, instead of its mean
-    topk: int | None = Field(None, ge=1)  # keep the largest entries of the latent gradient only
+    topk: int | None = Field(default=None, ge=1)  # keep the largest entries of the latent gradient only
     topk_over: Literal["image", "batch"] = "image"
     fixed_scale: bool = True  # see above; false takes the gradient as it is, summed, as published
 
     # what learns
     mapper: MapperKind = "levels"
     levels: tuple[Level, ...] | Literal["auto"] = "auto"  # auto: those that carry the guidance's signal
-    level_share: float = Field(0.1, ge=0, le=1)  # auto: a level must carry this share of it
-    hidden: int = Field(256, ge=1, le=8192)
-    depth: int = Field(3, ge=1, le=16)
+    level_share: float = Field(default=0.1, ge=0, le=1)  # auto: a level must carry this share of it
+    hidden: int = Field(default=256, ge=1, le=8192)
+    depth: int = Field(default=3, ge=1, le=16)
     latent_weight: float = 0.1  # published mappers: factor on their output
 
     # what keeps the edit close to its source
-    latent_l2: float = Field(0.1, ge=0)  # times the mean squared change, in standard deviations of the code
+    latent_l2: float = Field(default=0.1, ge=0)  # times the mean squared change, in standard deviations of the code
     whitened_l2: bool = True  # false: in the code's own units, as published
-    image_l2: float = Field(0.0, ge=0)
-    identity: float = Field(0.1, ge=0)  # times 1 - cosine between edited and source
+    image_l2: float = Field(default=0.0, ge=0)
+    identity: float = Field(default=0.1, ge=0)  # times 1 - cosine between edited and source
 
     # how
-    images: int = Field(128, ge=1)  # source images; fewer if the domain has fewer
-    batch: int = Field(8, ge=1)
+    images: int = Field(default=128, ge=1)  # source images; fewer if the domain has fewer
+    batch: int = Field(default=8, ge=1)
     shuffle: bool = True
     steps: int | Literal["auto"] = "auto"  # auto: until converged, at most max_steps
-    max_steps: int = Field(160, ge=1)
-    converged: float = Field(0.1, ge=0, lt=1)  # stop when the pull along the edit is below this share of its peak
-    lr: float = Field(3e-3, gt=0)
+    max_steps: int = Field(default=160, ge=1)
+    converged: float = Field(
+        default=0.1, ge=0, lt=1
+    )  # auto: until the pull along the edit is below this share of its peak
+    lr: float = Field(default=3e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(0.0, ge=0)
-    ema: float = Field(0.95, ge=0, lt=1)  # of the mapper's weights; 0 is off
-    max_gradient: float | None = Field(4.0, gt=1)  # a larger gradient, in running medians, is scaled down to it
+    weight_decay: float = Field(default=0.0, ge=0)
+    ema: float = Field(default=0.95, ge=0, lt=1)  # of the mapper's weights; 0 is off
+    max_gradient: float | None = Field(default=4.0, gt=1)  # a larger gradient, in running medians, is scaled down to it
     strength: float | Literal["auto"] = "auto"  # what strength 1 multiplies; auto: where the guidance is satisfied
     precision: Literal["float32", "bfloat16"] = "float32"  # of generator and teacher
 
     # what is kept of the run
-    checkpoint_every: int = Field(25, ge=1)
-    grid_every: int = Field(50, ge=1)
+    checkpoint_every: int = Field(default=25, ge=1)
+    grid_every: int = Field(default=50, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

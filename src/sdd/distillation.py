@@ -80,6 +80,8 @@ def distill(
     if not prompt:
         raise SddError('the prompt is empty; say what the edited images should show, "white hair" for instance')
     settings = DistillConfig.make(config, **overrides)
+    if not _searches(settings):
+        timestep_set(None, settings.timesteps)  # an unknown strategy is said now, not after minutes
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if isinstance(domain, str):
         from sdd import domains
@@ -166,11 +168,15 @@ def _train(
     saved = run.restore()
     with _bar(progress) as bar:
         source, images = _source(domain, teacher, settings, seed, bar)
-        if saved is None:
-            state = _begin(prompt, domain, teacher, settings, seed, source, images, device, bar)
-        else:
-            state = _resume(saved, settings, device)
-        del images
+    if saved is None:
+        hqs = None
+        if _searches(settings):
+            hqs = search(teacher, images, prompt, scale=settings.scale, seed=seed, progress=progress)
+        state = _begin(prompt, domain, teacher, settings, seed, source, hqs)
+    else:
+        state = _resume(saved, settings, device)
+    del images
+    with _bar(progress) as bar:
         objective = Objective(prompt, domain, teacher, settings, source, state.mapper.space, state.unit)
         run.start(state.step)
         limit = settings.max_steps if settings.steps == "auto" else settings.steps
@@ -332,7 +338,7 @@ class Objective:
         """The guidance's gradient on the latents (B, C, h, w), at timesteps t (B,) with that noise."""
         settings, teacher = self.settings, self.teacher
         with torch.no_grad():
-            weight = (1 - teacher.alphas_cumprod.to(t.device)[t]).to(latents).view(-1, 1, 1, 1)
+            weight = guidance.weight(teacher.alphas_cumprod, t).to(latents)
             noisy = teacher.add_noise(latents, noise, t)
             if settings.guidance == "dds":
                 assert self.source.latents is not None, "encoded for dds"
@@ -424,6 +430,11 @@ def signal(objective: Objective, timesteps: Sequence[int], random: torch.Generat
     return [float(x) for x in torch.stack(total).mean(0)]
 
 
+def _searches(settings: DistillConfig) -> bool:
+    """Whether the strategy looks at the hybrid quality score."""
+    return settings.timesteps.partition(":")[0] in ("largest", "above")
+
+
 def _begin(
     prompt: str,
     domain: Domain,
@@ -431,17 +442,11 @@ def _begin(
     settings: DistillConfig,
     seed: int,
     source: Source,
-    images: Tensor,
-    device: torch.device,
-    bar: Any,
+    hqs: HQS | None,
 ) -> _State:
     """Choose timesteps, levels and scale, and make the mapper."""
+    device = source.codes.device
     random = torch.Generator().manual_seed(seed)
-    hqs: HQS | None = None
-    if not settings.timesteps.startswith("list:"):
-        task = bar.add_task(f"search timesteps for {prompt!r}", total=None)
-        hqs = search(teacher, images, prompt, scale=settings.scale, seed=seed, progress=False)
-        bar.update(task, total=1, completed=1)
     timesteps = timestep_set(hqs, settings.timesteps)
     probe = Objective(prompt, domain, teacher, settings, source, space_of(settings.mapper))
     power = signal(probe, timesteps, random)
