@@ -1,13 +1,16 @@
-"""Generator and encoder of the avatars domain, trained together.
+"""Generator and encoder of the avatars domain.
 
-    python -m recipes.inversion --stage tiny      # 32×32: quick, learns what a person is
-    python -m recipes.inversion --stage small     # 64×64: each stage starts from the one before
+    python -m recipes.inversion --stage tiny      # the generator alone, at 32×32: what a person is
+    python -m recipes.inversion --stage small     # 64×64; each stage starts from the one before
     python -m recipes.inversion --stage full      # 128×128
-    python -m recipes.inversion --stage prior     # adds the adversary, so that the neighbourhood of every code is a person
+    python -m recipes.inversion --stage encoder   # the encoder alone: the code of each picture
+    python -m recipes.inversion --stage joint     # both, by reconstruction
+    python -m recipes.inversion --stage prior     # both, and an adversary on codes that are nobody's
 
-Reconstruction: absolute, squared and edge error of G(E(x) + noise). The noise on the codes makes neighbours decode alike, and a
-small pull towards zero keeps all dimensions at unit scale. In the last stage a discriminator also sees codes mixed between two
-people at a random layer, codes moved by up to 0.7 standard deviations, and codes of the mapping network; lazy R1.
+Learning encoder and generator from nothing together is slow: for long neither knows what the other means. Here the options a
+person was drawn from are known, so a small network first turns them into a code w, and the generator learns to draw from that;
+then the encoder learns to find the code in the picture, and only then the two are tuned together. Every layer's copy of w gets
+noise of its own, so that the neighbourhood of a code decodes like the code; a small pull towards zero keeps the scale near one.
 """
 
 from __future__ import annotations
@@ -15,28 +18,75 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.common import Average, autocast, device, fit, grid, psnr, ramp, rng, to_images
 from recipes.data import home, load
+from sdd.domains import avatars
 from sdd.nets.compact import CompactEncoder, Trunk
 from sdd.nets.stylegan2 import Generator
 
 CHANNELS = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16}
 STYLE_DIM = 128
-STAGES = {"tiny": (32, 4000), "small": (64, 8000), "full": (128, 6000), "prior": (128, 4000)}
+STAGES = {  # size, steps, learning rate
+    "tiny": (32, 2400, 4e-3),
+    "small": (64, 4000, 3e-3),
+    "full": (128, 4000, 2e-3),
+    "encoder": (128, 5000, 2e-3),
+    "joint": (128, 2500, 1e-3),
+    "prior": (128, 4000, 1e-3),
+}
+DRAWINGS = {name: [d for ds in table.values() for d in ds] for name, table in avatars.SHAPES.items()}
+GRAPHICS = ("bat", "bear", "cumbia", "deer", "diamond", "hola", "pizza", "resist", "skull", "skullOutline")
+
+
+def facts(count: int) -> tuple[Tensor, Tensor]:
+    """What the training people were drawn from: (N, K) indices, 0 for what the picture does not show, and (N, 4) numbers."""
+    rows, numbers = [], []
+    for i in range(count):
+        a = avatars.draw(rng(0, 0, i), seed=i)
+        row = []
+        for name, drawings in DRAWINGS.items():
+            drawing = a.drawings[name] if a.visible(name) else None
+            row.append(1 + drawings.index(drawing) if drawing else 0)
+        for name in avatars.COLORS:
+            row.append(1 + avatars.values(name).index(a.attributes[name]) if a.visible(name) else 0)
+        row.append(1 + GRAPHICS.index(a.graphic) if a.attributes["clothes"] == "graphic shirt" else 0)
+        row.append(int(a.round_crop))
+        rows.append(row)
+        numbers.append([(a.attributes[n] - (lo + hi) / 2) / ((hi - lo) / 2) for n, (lo, hi) in avatars.RANGES.items()])
+    return torch.tensor(rows), torch.tensor(numbers)
+
+
+class People(nn.Module):
+    """A person's options → code w (B, STYLE_DIM): a sum of learned vectors, plus what a small network makes of their sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = [len(d) for d in DRAWINGS.values()] + [len(avatars.values(n)) for n in avatars.COLORS] + [len(GRAPHICS), 1]
+        self.register_buffer("offset", torch.tensor([0, *np.cumsum([s + 1 for s in sizes])[:-1].tolist()]))
+        self.table = nn.Embedding(sum(sizes) + len(sizes), 256)
+        nn.init.normal_(self.table.weight, std=0.3)
+        self.number = nn.Linear(4, 256)
+        self.net = nn.Sequential(nn.Linear(256, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU(), nn.Linear(512, STYLE_DIM))
+        self.straight = nn.Linear(256, STYLE_DIM)
+
+    def forward(self, rows: Tensor, numbers: Tensor) -> Tensor:
+        e = self.table(rows + self.offset).sum(1) + self.number(numbers)
+        return self.straight(e) + self.net(e)
 
 
 class Discriminator(nn.Module):
     """Is this a picture of the domain? (B, 3, 128, 128) → (B,)."""
 
-    def __init__(self, channels: tuple[int, ...] = (32, 64, 96, 128, 128)) -> None:
+    def __init__(self, channels: tuple[int, ...] = (48, 96, 128, 128)) -> None:
         super().__init__()
-        self.trunk = Trunk(channels)
+        self.trunk = Trunk(channels, patch=4)
         self.head = nn.Linear(channels[-1] * 16 + 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -45,35 +95,36 @@ class Discriminator(nn.Module):
         return self.head(torch.cat([h.flatten(1), spread], 1))[:, 0]
 
 
-def build(size: int) -> tuple[Generator, CompactEncoder]:
-    """Both networks, untrained; the smaller generator's layers are the first ones of the larger."""
-    generator = Generator(size, STYLE_DIM, n_mlp=4, channels={r: c for r, c in CHANNELS.items() if r <= size})
-    return generator, CompactEncoder(128, generator.n_latent, STYLE_DIM)
+def build(size: int) -> Generator:
+    """The generator, untrained; a smaller one's layers are the first ones of a larger."""
+    return Generator(size, STYLE_DIM, n_mlp=4, channels={r: c for r, c in CHANNELS.items() if r <= size})
 
 
 def adopt(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Load what fits; where a tensor grew along its first axis (the encoder's head), its first rows."""
+    """Load what is there and fits."""
     own = net.state_dict()
-    for key, value in tensors.items():
-        if key in own and own[key].shape == value.shape:
-            own[key] = value.float()
-        elif key in own and own[key].shape[1:] == value.shape[1:]:
-            own[key][: len(value)] = value.float()
-            # The new layers' codes start as copies of the last known layer's.
-            extra = len(own[key]) - len(value)
-            own[key][len(value) :] = value[-STYLE_DIM:].float().repeat(extra // STYLE_DIM, *[1] * (value.ndim - 1))
-    net.load_state_dict(own)
-
-
-def edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+    net.load_state_dict(own | {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape})
 
 
 def error(y: Tensor, x: Tensor) -> Tensor:
     """Absolute + squared + edge error."""
     y = y.float()
-    sharp = sum((a - b).abs().mean() for a, b in zip(edges(y), edges(x), strict=True))
-    return (y - x).abs().mean() + (y - x).square().mean() + 0.5 * sharp
+    d = y - x
+    edges = (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
+    return d.abs().mean() + d.square().mean() + 0.5 * edges
+
+
+def strange(codes: Tensor, generator: Generator, noise: torch.Generator) -> Tensor:
+    """Codes that are nobody's: mixed between neighbours at a random layer, moved, or mapped from z."""
+    kind = int(torch.randint(0, 3, (1,), generator=noise))
+    if kind == 0:
+        at = int(torch.randint(1, codes.shape[1], (1,), generator=noise))
+        return torch.cat([codes[:, :at], codes.roll(1, 0)[:, at:]], 1)
+    if kind == 1:
+        amount = 0.7 * torch.rand(len(codes), 1, 1, generator=noise)
+        return codes + (amount * torch.randn(codes.shape, generator=noise)).to(codes.device) * codes.std(0)
+    z = torch.randn(len(codes), STYLE_DIM, generator=noise).to(codes.device)
+    return generator.mapping(z)[:, None].expand_as(codes)
 
 
 def main() -> None:
@@ -81,131 +132,133 @@ def main() -> None:
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--noise", type=float, default=0.15, help="of the codes, whose scale is about 1")
+    parser.add_argument("--lr", type=float, default=None)
+    parser.add_argument("--noise", type=float, default=0.1, help="on the codes, whose scale is about 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--init", type=Path, default=None, help="a `last.pt` to start from (the stage before, by default)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    size, steps = STAGES[args.stage]
-    steps = args.steps or steps
-    adversarial = args.stage == "prior"
+    stage = args.stage
+    size, steps, lr = STAGES[stage]
+    steps, lr = args.steps or steps, args.lr or lr
+    name = f"inversion-{stage}"
 
     pixels = load()
-    train, held = pixels[1000:], to_images(pixels[:96])
-    generator, encoder = (net.to(device()) for net in build(size))
+    rows, numbers = (t.to(device()) for t in facts(len(pixels)))
+    held = torch.arange(96)
+    generator, encoder, people = build(size).to(device()), CompactEncoder(128, 12, STYLE_DIM).to(device()), People().to(device())
+    nets: dict[str, nn.Module] = {"generator": generator, "encoder": encoder, "people": people}
     order = list(STAGES)
-    before = args.init or (home() / f"inversion-{order[order.index(args.stage) - 1]}" / "last.pt" if args.stage != "tiny" else None)
-    if before:
-        saved = torch.load(before, map_location=device(), weights_only=True)
-        adopt(generator, saved["generator_average"]["shadow"])
-        adopt(encoder, saved["encoder_average"]["shadow"])
-    averages = Average(generator, 0.998), Average(encoder, 0.998)
-    optimizer = torch.optim.Adam([*generator.parameters(), *encoder.parameters()], lr=args.lr, betas=(0.5, 0.99))
-    state = {
-        "generator": generator, "encoder": encoder, "optimizer": optimizer,
-        "generator_average": averages[0], "encoder_average": averages[1],
-    }  # fmt: skip
-    if adversarial:
+    if stage != order[0]:
+        saved = torch.load(home() / f"inversion-{order[order.index(stage) - 1]}" / "last.pt", map_location=device(), weights_only=True)
+        for key, net in nets.items():
+            adopt(net, saved[f"{key}_average"]["shadow"])
+    from_people = stage in ("tiny", "small", "full")
+    learning = {"encoder": ["encoder"], "joint": ["generator", "encoder"], "prior": ["generator", "encoder"]}.get(stage, ["generator", "people"])
+    parameters = [p for key in learning for p in nets[key].parameters()]
+    # Equalised weights are of order one, the others much smaller; so their steps must be larger to be as large.
+    groups = [{"params": list(nets[key].parameters()), "part": 4.0 if key == "generator" else 1.0} for key in learning]
+    optimizer = torch.optim.Adam(groups, lr=lr, betas=(0.9, 0.99))
+    averages = {key: Average(net, 0.997) for key, net in nets.items()}
+    state: dict[str, Any] = {**nets, **{f"{k}_average": a for k, a in averages.items()}, "optimizer": optimizer}
+    if stage == "prior":
         critic = Discriminator().to(device())
-        critic_optimizer = torch.optim.Adam(critic.parameters(), lr=args.lr, betas=(0.0, 0.99))
+        critic_optimizer = torch.optim.Adam(critic.parameters(), lr=lr, betas=(0.0, 0.99))
         state |= {"critic": critic, "critic_optimizer": critic_optimizer}
 
     def shrink(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 128 // size) if size < 128 else x
 
-    def strange(codes: Tensor, noise: torch.Generator) -> Tensor:
-        """Codes that are nobody's: mixed between neighbours at a random layer, moved, or mapped from z."""
-        kind = int(torch.randint(0, 3, (1,), generator=noise))
-        if kind == 0:
-            at = int(torch.randint(1, codes.shape[1], (1,), generator=noise))
-            return torch.cat([codes[:, :at], codes.roll(1, 0)[:, at:]], 1)
-        if kind == 1:
-            amount = 0.7 * torch.rand(len(codes), 1, 1, generator=noise)
-            return codes + amount.to(codes.device) * codes.std(0) * torch.randn(codes.shape, generator=noise).to(codes.device)
-        z = torch.randn(len(codes), STYLE_DIM, generator=noise).to(codes.device)
-        return generator.mapping(z)[:, None].expand_as(codes)
-
     def step(i: int) -> dict[str, float]:
         noise = torch.Generator().manual_seed(args.seed * 1_000_003 + i)
-        x = to_images(train[rng(args.seed, size, i).integers(0, len(train), args.batch)])
-        for o in (optimizer, *([critic_optimizer] if adversarial else [])):
-            for group in o.param_groups:
-                group["lr"] = args.lr * ramp(i, steps)
+        index = torch.from_numpy(rng(args.seed, order.index(stage), i).integers(1000, len(pixels), args.batch))
+        x = to_images(pixels[index.numpy()])
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["part"] * ramp(i, steps)
         out: dict[str, float] = {}
         with autocast():
-            codes = encoder(x)
-            noisy = codes + args.noise * torch.randn(codes.shape, generator=noise).to(codes.device)
-            y = generator(noisy, noise="none")
-        target = shrink(x)
-        loss = error(y, target) + 1e-3 * codes.float().square().mean()
-        out["error"] = loss.item()
-        if adversarial:
+            if stage == "encoder":
+                found = encoder(x)
+                with torch.no_grad():
+                    w = people(rows[index], numbers[index])
+                loss = 10 * (found.float() - w[:, None].float()).square().mean()
+                out["error"] = loss.item() / 10
+            else:
+                if from_people:
+                    codes = people(rows[index], numbers[index])[:, None].expand(-1, generator.n_latent, -1)
+                else:
+                    codes = encoder(x)
+                moved = codes + args.noise * torch.randn(codes.shape, generator=noise).to(codes.device)
+                y = generator(moved, noise="none")
+                loss = error(y, shrink(x)) + 1e-3 * codes.float().square().mean()
+                out["error"] = loss.item()
+        if stage == "prior":
             with autocast():
-                other = generator(strange(codes.detach(), noise), noise="none")
-                fake = critic(torch.cat([y, other]))
-            loss = 3 * loss + 0.1 * F.softplus(-fake.float()).mean()
+                other = generator(strange(codes.detach(), generator, noise), noise="none")
+                loss = 3 * loss + 0.1 * F.softplus(-critic(torch.cat([y, other])).float()).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_([*generator.parameters(), *encoder.parameters()], 5.0)
+        nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
-        if adversarial:
-            critic_optimizer.zero_grad(set_to_none=True)
+        if stage == "prior":
+            for group in critic_optimizer.param_groups:
+                group["lr"] = lr * ramp(i, steps)
             with autocast():
-                scores = critic(torch.cat([y.detach(), other.detach(), x]))
+                scores = critic(torch.cat([y.detach(), other.detach(), x])).float()
             n = len(scores) - len(x)
-            verdict = F.softplus(scores[:n].float()).mean() + F.softplus(-scores[n:].float()).mean()
+            verdict = F.softplus(scores[:n]).mean() + F.softplus(-scores[n:]).mean()
             if i % 16 == 0:
                 real = x[: max(4, len(x) // 4)].detach().requires_grad_()
                 (slope,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
                 verdict = verdict + 16 * 0.5 * slope.square().sum((1, 2, 3)).mean()
+            critic_optimizer.zero_grad(set_to_none=True)
             verdict.backward()
             critic_optimizer.step()
             out["critic"] = verdict.item()
-        for average in averages:
-            average.update()
+        for key in learning:
+            averages[key].update()
         return out
-
-    name = f"inversion-{args.stage}"
 
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
-        with averages[0].applied() as g, averages[1].applied() as e, autocast():
-            codes = e(held)
-            y = g(codes, noise="none")
-            mixed = g(torch.cat([codes[:12, :5], codes[12:24, 5:]], 1), noise="none")
-        moved = y[:12] * 0
-        with averages[0].applied() as g, autocast():
-            moved = g(codes[:12] + 0.5 * codes.std(0) * torch.randn(codes[:12].shape, generator=torch.Generator().manual_seed(0)).to(codes), noise="none")
-        x = shrink(held)
-        grid(home() / name / "pictures.png", x[:12], y[:12], mixed, moved)
-        return {"psnr": psnr(y, x)}
+        x = to_images(pixels[held.numpy()])
+        with averages["generator"].applied(), averages["encoder"].applied(), averages["people"].applied(), autocast():
+            if from_people:
+                codes = people(rows[held], numbers[held])[:, None].expand(-1, generator.n_latent, -1)
+            else:
+                codes = encoder(x)
+            y = generator(codes, noise="none")
+            still = torch.Generator().manual_seed(0)
+            mixed = generator(torch.cat([codes[:12, :5], codes[12:24, 5:]], 1), noise="none")
+            moved = generator(codes[:12] + 0.5 * codes.std(0) * torch.randn(codes[:12].shape, generator=still).to(codes.device), noise="none")
+        grid(home() / name / "pictures.png", shrink(x)[:12], y[:12], mixed, moved)
+        return {"psnr": psnr(y, shrink(x)), "scale": codes.std().item()}
 
-    fit(name, state, step, steps, evaluate, every=250)
+    fit(name, state, step, steps, evaluate, every=200)
     if size == 128:
-        export(name, averages, encoder, generator, pixels, held)
+        with averages["generator"].applied(), averages["encoder"].applied():
+            export(name, encoder, generator, pixels)
 
 
 @torch.no_grad()
-def export(name: str, averages: tuple[Average, Average], encoder: CompactEncoder, generator: Generator, pixels, held: Tensor) -> None:  # type: ignore[no-untyped-def]
+def export(name: str, encoder: CompactEncoder, generator: Generator, pixels: np.ndarray) -> None:
     """Write generator.safetensors and encoder.safetensors, in half precision, as the avatars domain reads them."""
     from safetensors.torch import save_file
 
     folder = home() / name
-    with averages[0].applied(), averages[1].applied():
-        codes = torch.cat([encoder(to_images(pixels[i : i + 100])) for i in range(0, 4000, 100)])
-        half = {k: v.half().contiguous() for k, v in generator.state_dict().items()}
-        digest = hashlib.sha256()
-        for key in sorted(half):
-            digest.update(key.encode() + half[key].cpu().numpy().tobytes())
-        figure = psnr(generator(encoder(held), noise="none"), held)
-        tensors = {**half, "latent_mean": codes.mean(0).contiguous(), "latent_std": codes.std(0).contiguous()}
-        config = {"net": generator.config(), "hash": digest.hexdigest(), "psnr": round(figure, 2)}
-        save_file(tensors, folder / "generator.safetensors", {"config": json.dumps(config)})
-        half = {k: v.half().contiguous() for k, v in encoder.state_dict().items()}
-        save_file(half, folder / "encoder.safetensors", {"config": json.dumps({"net": encoder.config()})})
+    codes = torch.cat([encoder(to_images(pixels[i : i + 100])) for i in range(0, 4000, 100)])
+    held = to_images(pixels[:96])
+    figure = psnr(generator(encoder(held), noise="none"), held)
+    half = {k: v.half().contiguous() for k, v in generator.state_dict().items()}
+    digest = hashlib.sha256()
+    for key in sorted(half):
+        digest.update(key.encode() + half[key].cpu().numpy().tobytes())
+    tensors = {**half, "latent_mean": codes.mean(0).contiguous(), "latent_std": codes.std(0).contiguous()}
+    config = {"net": generator.config(), "hash": digest.hexdigest(), "psnr": round(figure, 2)}
+    save_file(tensors, folder / "generator.safetensors", {"config": json.dumps(config)})
+    half = {k: v.half().contiguous() for k, v in encoder.state_dict().items()}
+    save_file(half, folder / "encoder.safetensors", {"config": json.dumps({"net": encoder.config()})})
     print(f"wrote {folder}/generator.safetensors and encoder.safetensors, {figure:.2f} dB on held-out pictures")
 
 

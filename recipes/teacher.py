@@ -23,7 +23,7 @@ from recipes.data import home, load
 from sdd.domains import avatars
 from sdd.domains.captions import caption, words
 
-LENGTH = 48  # tokens
+LENGTH = 40  # tokens
 TEXT = 128  # width of the text encoder
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 
@@ -74,12 +74,12 @@ def build_unet(channels: int) -> Any:
         sample_size=8,
         in_channels=channels,
         out_channels=channels,
-        block_out_channels=(128, 192),
-        layers_per_block=2,
+        block_out_channels=(96, 160),
+        layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=TEXT,
-        attention_head_dim=(4, 6),  # diffusers' historical name for the number of heads
+        attention_head_dim=(3, 5),  # diffusers' historical name for the number of heads
         norm_num_groups=16,
     )
 

@@ -1,0 +1,28 @@
+"""Which device, and which precision is quick on it."""
+
+from __future__ import annotations
+
+import torch
+
+from sdd.errors import SddError
+
+
+def pick_device(name: str | torch.device | None = None) -> torch.device:
+    """The device of that name; by default CUDA where there is one, else the CPU.
+
+    Raises:
+        SddError: no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SddError(f"there is no device {str(name)!r} on this machine; use cpu, or leave the option out") from error
+    return device
+
+
+def quick_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it (CUDA, CPUs with AMX); elsewhere float32, which is then many times quicker."""
+    return torch.bfloat16 if device.type == "cuda" or torch.cpu._is_amx_tile_supported() else torch.float32
