@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hostile import bomb
 from sdd.errors import SddError
 from sdd.io import images
 
@@ -28,17 +27,6 @@ def scene(width: int = 40, height: int = 24) -> Image.Image:
     """A smooth picture without a symmetry, so that every rotation and flip shows."""
     y, x = np.mgrid[0:height, 0:width]
     return Image.fromarray(np.stack([x * 6, y * 10, 255 - x * 3 - y * 2], -1).astype(np.uint8))
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG that claims any size in a few bytes."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def test_rgb_is_exact(tmp_path: Path) -> None:

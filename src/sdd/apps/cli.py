@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sdd.config import DistillConfig
     from sdd.domains import Domain
     from sdd.editor import Composition, EditorInfo
+    from sdd.hqs import HQS
+    from sdd.io.images import Source
     from sdd.teacher import Teacher
 
 app = typer.Typer(
@@ -84,7 +86,9 @@ CropRule = Annotated[Crop | None, typer.Option(help="Which part of a photo the g
 def search(
     prompt: Prompt,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results; ./hqs-<prompt>/.")] = None,
-    timesteps: Annotated[int, typer.Option(help="How many timesteps to score, evenly spread.", min=2)] = 20,
+    timesteps: Annotated[
+        int | None, typer.Option(help="How many timesteps to score, evenly spread; by default every 50th.", min=2)
+    ] = None,
     count: Annotated[int, typer.Option("-n", "--images", help="Source images to average over.", min=1)] = 12,
     scale: Annotated[float | None, typer.Option(help="Guidance scale; that of the default training.")] = None,
     domain: DomainName = None,
@@ -99,9 +103,10 @@ def search(
     _check_folder(folder)
     from sdd import hqs
     from sdd.config import DistillConfig
+    from sdd.device import pick_device
     from sdd.io.files import write_text
 
-    where = _device(device)
+    where = pick_device(device)
     place = _domain(domain, where)
     guide = _teacher(teacher, vae, place, where)
     _warn_words(guide, prompt)
@@ -109,14 +114,14 @@ def search(
         guide,
         place.images(count, seed, "train").to(where),
         prompt,
-        timesteps=timesteps,
+        timesteps=None if timesteps is None else _spread(timesteps, guide.num_timesteps),
         scale=DistillConfig().scale if scale is None else scale,
         seed=seed,
         progress=_watched(),
     )
-    write_text(folder / "hqs.json", json.dumps(result.to_json(), indent=1) + "\n")
-    hqs.plot(result, folder / "hqs.png")
-    _print_hqs(result.to_json())
+    write_text(folder / "hqs.json", result.to_json() + "\n")
+    result.plot(folder / "hqs.png")
+    _print_hqs(result)
     _say(f"wrote {folder / 'hqs.json'} and {folder / 'hqs.png'}")
 
 
@@ -154,8 +159,10 @@ def train(
     _check_file(path)
     options = _config(preset, config, settings, guidance=guidance, timesteps=strategy, levels=levels, steps=steps)
     import sdd
+    from sdd.device import pick_device
 
-    where = _device(device)
+    _check_strategy(options.timesteps)
+    where = pick_device(device)
     learned = {"images": images, "latents": latents}
     place = _domain(domain, where, generator=generator, encoder=encoder, identity=identity, crop=crop, **learned)
     guide = None if teacher is None and vae is None else _teacher(teacher, vae, place, where, options.precision)
@@ -210,6 +217,7 @@ def edit(
     sources = images.find(pictures, skip=out)
     _check_folder(out)
     from sdd.apps.pictures import Wish, edit_pictures
+    from sdd.device import pick_device
 
     wish = Wish(
         strengths=tuple(strength or (1.0,)),
@@ -220,7 +228,7 @@ def edit(
         box=_box(box),
         paste_back=paste_back,
     )
-    together = _editors(editors, domain, _device(device), generator=generator, encoder=encoder, crop=crop)
+    together = _editors(editors, domain, pick_device(device), generator=generator, encoder=encoder, crop=crop)
     outputs = images.output_paths(sources, out)
     with terminal.progress() as bar:
         task = bar.add_task("edit", total=len(sources))
@@ -307,11 +315,12 @@ def demo(
     import sdd
     from sdd import domains
     from sdd.apps.pictures import Wish, edit_pictures
+    from sdd.device import pick_device
     from sdd.domains import avatars
     from sdd.editor import Editor
     from sdd.io import images
 
-    where = _device(device)
+    where = pick_device(device)
     domain = domains.get("avatars", where)
     _say(f"training {prompt!r} on drawn avatars (held-out ones are edited afterwards) ...")
     started = time.perf_counter()
@@ -357,7 +366,7 @@ def import_(
         raise SddError("a mapper belongs to the generator it was trained for; give it with --generator or --domain")
     from sdd.apps.imports import import_mapper
 
-    place = _domain(domain, _device("cpu"), generator=generator, encoder=encoder, identity=identity, crop=crop)
+    place = _domain(domain, "cpu", generator=generator, encoder=encoder, identity=identity, crop=crop)
     editor = import_mapper(mapper, place, prompt or mapper.stem.replace("_", " "))
     if path.exists() and mapper.exists() and path.samefile(mapper):
         raise SddError(f"{path} is the file to import, which is not overwritten; name another with -o")
@@ -365,17 +374,23 @@ def import_(
     _say(f"wrote {path}: {editor.info.mapper.get('kind')} mapper for {editor.prompt!r}, domain {editor.info.domain}")
 
 
-@app.command(epilog="Example: sdd inspect stylegan2-ffhq-config-f.pt")
-def inspect(
+@app.command("inspect", epilog="Example: sdd inspect stylegan2-ffhq-config-f.pt")
+def inspect_(
     paths: Annotated[list[Path], typer.Argument(help="Checkpoints: .pt, .pkl, .ckpt, .safetensors, folders.")],
+    every: Annotated[bool, typer.Option("--all", help="List every tensor, not the first and last few.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say what a checkpoint is, its shapes and hyperparameters, without executing anything in it."""
-    from sdd import io
+    from dataclasses import asdict
+
+    from sdd.io.checkpoints import inspect, render
 
     for path in paths:
-        found = io.inspect(path)
-        _say(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if as_json else str(found))
+        found = inspect(path)
+        if as_json:
+            _say(json.dumps(asdict(found), indent=1, ensure_ascii=False, default=str))
+        else:
+            _print(render(found, every))
 
 
 @app.command(epilog="Example: sdd models")
@@ -479,20 +494,22 @@ def _slug(text: str) -> str:
     return slug(text)
 
 
-def _device(name: str | None) -> torch.device:
+def _spread(count: int, total: int) -> list[int]:
+    """`count` timesteps of `total`, evenly spread, neither end included unless all are asked for."""
+    return sorted({int((i + 0.5) * total / count) for i in range(count)})
+
+
+def _check_strategy(strategy: str) -> None:
+    """Refuse a strategy that no search could satisfy, before the search."""
     import torch
 
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SddError(f"there is no device {name!r} on this machine; use cpu, or cuda where there is a GPU") from error
-    return device
+    from sdd.hqs import HQS
+
+    ramp = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    HQS("", (0, 1), ramp, ramp, 1, 1.0).timestep_set(strategy)  # scores -1 and 1, the extremes there can be
 
 
-def _domain(name: str | None, device: torch.device, **parts: Any) -> Domain:
+def _domain(name: str | None, device: torch.device | str, **parts: Any) -> Domain:
     """The domain of that name, or of those parts, or a saved one with some parts replaced."""
     from sdd import domains
 
@@ -509,19 +526,20 @@ def _domain(name: str | None, device: torch.device, **parts: Any) -> Domain:
         if set(given) != {"images"}:
             parts_given = ", ".join(f"--{key}" for key in given if key != "images")
             raise SddError(f"{parts_given} needs --generator, or --domain with a domain of your own")
-        return _with_images(domains.get("avatars", device), given["images"])
+        from sdd.io import images
+
+        sources = images.find([given["images"]])
+        return _with_images(domains.get("avatars", device), sources)
     if name not in folder.names():
         return domains.get(str(name), device)  # says which there are
     return folder.assemble(folder.read(str(name)).model_copy(update=given), name).to(device)
 
 
-def _with_images(domain: Domain, folder: str) -> Domain:
+def _with_images(domain: Domain, sources: list[Source]) -> Domain:
     """The domain with the user's own pictures to learn on."""
     import torch
 
     from sdd.io import images
-
-    sources = images.find([folder])
 
     def draw(n: int, seed: int, split: str) -> torch.Tensor:
         order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(seed))[:n].tolist()
@@ -629,8 +647,12 @@ def _check_folder(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise SddError(f"cannot write to {folder}: {existing} is a file, not a folder; choose another output folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise SddError(f"cannot write to {folder} (permission denied); choose another output folder")
+    import tempfile
+
+    try:  # permissions say little about read-only disks, containers and the superuser: try it
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise SddError(f"cannot write to {folder} ({error.strerror}); choose another output folder") from error
 
 
 def _check_file(path: Path) -> None:
@@ -656,15 +678,17 @@ def _list(timesteps: list[int]) -> str:
     return shown if len(timesteps) <= 5 else f"{shown}, ... ({len(timesteps)} timesteps)"
 
 
-def _print_hqs(scores: dict[str, Any]) -> None:
+def _print_hqs(scores: HQS) -> None:
     from rich.table import Table
 
-    table = Table("t", "entropy", "norm", "HQS", "", box=None, pad_edge=False)
-    best = max(scores["hqs"])
-    low, span = min(scores["hqs"]), (best - min(scores["hqs"])) or 1.0
-    for t, entropy, norm, score in zip(*(scores[k] for k in ("timesteps", "entropy", "norm", "hqs")), strict=True):
-        bar = "█" * round(24 * (score - low) / span)
-        table.add_row(str(t), f"{entropy:.4f}", f"{norm:.4f}", f"{score:.4f}", bar + (" ←" if score == best else ""))
+    table = Table("t", "N̄ (strength)", "H̄ (entropy)", "HQS", "", box=None, pad_edge=False)
+    values = scores.score.tolist()
+    best, low = max(values), min(values)
+    curves = zip(scores.timesteps, scores.norm_bar.tolist(), scores.entropy_bar.tolist(), values, strict=True)
+    for t, norm, entropy, score in curves:
+        bar = "█" * round(24 * (score - low) / ((best - low) or 1.0))
+        mark = " ← largest" if score == best else ""
+        table.add_row(str(t), f"{norm:.4f}", f"{entropy:.4f}", f"{score:.4f}", bar + mark)
     _print(table)
 
 

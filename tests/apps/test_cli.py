@@ -1,0 +1,418 @@
+"""The command line on a toy domain: what it writes, and one sentence and an exit code for all it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import sdd.teacher
+from hostile import bomb
+from sdd import domains
+from sdd.apps import terminal
+from sdd.apps.cli import app
+from sdd.editor import Editor, EditorInfo
+from sdd.io import images
+from sdd.nets.mapper import build_mapper
+from toy import STYLE_DIM, ToyTeacher, toy_domain
+
+COMMANDS = (
+    "search", "train", "edit", "show", "sample", "demo", "import", "inspect", "models", "domain add", "domain list",
+    "domain show", "domain remove",
+)  # fmt: skip
+QUICK = ("--domain", "toy", "--device", "cpu", "--set", "images=12", "--set", "hidden=16", "--set", "scale=2")
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The toy domain among the saved ones, its teacher, an empty home, and a folder of our own to work in."""
+    real_get, real_names = domains.get, domains.names
+
+    def get(name: str, device: Any = "cpu") -> domains.Domain:
+        return toy_domain() if name == "toy" else real_get(name, device)
+
+    monkeypatch.setattr(domains, "get", get)
+    monkeypatch.setattr(domains, "names", lambda: [*real_names(), "toy"])
+    monkeypatch.setattr(sdd.teacher, "load_teacher", lambda *_, **__: ToyTeacher())
+    monkeypatch.setenv("SDD_HOME", str(tmp_path / "home"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+def run(*arguments: object) -> Any:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert "Traceback" not in result.output and "should not have happened" not in result.output
+    return result
+
+
+def refused(*arguments: object, code: int = 2) -> str:
+    """Run what must be refused: one sentence, the right code, nothing written in the working folder."""
+    before = everything()
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("sdd: ") and result.stdout == "", result.output
+    assert everything() == before
+    return lines[0]
+
+
+def everything() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(Path().rglob("*")) if path.is_file()}
+
+
+def make_editor(path: str, domain: Any = None, seed: int = 0, **info: Any) -> Path:
+    domain = domain or toy_domain()
+    mapper = build_mapper({"kind": "levels", "n_latent": domain.generator.n_latent, "style_dim": STYLE_DIM})
+    random = torch.Generator().manual_seed(seed)
+    for parameter in mapper.parameters():
+        parameter.data.normal_(0, 0.1, generator=random)
+    facts = {"prompt": "more red", "domain": "toy", "generator": domain.generator_hash, "mapper": mapper.config()}
+    facts |= {"timesteps": [500], "hqs": {"timesteps": [100, 500, 900], "hqs": [0.1, 0.9, 0.3]}, **info}
+    Editor(mapper, EditorInfo(**facts), domain).save(path)
+    return Path(path)
+
+
+def make_pictures(n: int, folder: str = "in") -> list[Path]:
+    pictures = toy_domain().images(n, 5, "test")
+    return [images.save_png(picture, Path(folder) / f"p{index:03d}.png") for index, picture in enumerate(pictures)]
+
+
+# What it does
+
+
+def test_edit_one_picture() -> None:
+    (picture,) = make_pictures(1)
+    before = picture.read_bytes()
+    result = run("edit", picture, "-e", make_editor("e.safetensors"), "-o", "out", "--strength", "-0.5")
+    assert result.exit_code == 0, result.output
+    assert "out/p000.png" in result.stdout and "dB" in result.stdout
+    expected = Editor.load("e.safetensors", toy_domain())(images.read_image(picture)[None], strength=-0.5)[0]
+    assert torch.allclose(images.read_image("out/p000.png"), expected, atol=1.01 / 127.5)
+    assert picture.read_bytes() == before
+
+
+def test_edit_in_place_keeps_the_input() -> None:
+    (picture,) = make_pictures(1)
+    before = picture.read_bytes()
+    assert run("edit", picture, "-e", make_editor("e.safetensors"), "-o", "in").exit_code == 0
+    assert picture.read_bytes() == before and Path("in/p000-edited.png").exists()
+
+
+def test_several_editors_and_levels() -> None:
+    (picture,) = make_pictures(1)
+    one, two = make_editor("a.safetensors"), make_editor("b.safetensors", seed=1)
+    arguments = ("edit", picture, "-e", one, "-e", two, "--strength", "0.5", "--strength", "2", "--levels", "medium")
+    assert run(*arguments).exit_code == 0
+    both = Editor.compose([Editor.load(path, toy_domain()) for path in (one, two)])
+    expected = both(images.read_image(picture)[None], [0.5, 2.0], ("medium",))[0]
+    assert torch.allclose(images.read_image("edited/p000.png"), expected, atol=1.01 / 127.5)
+
+
+def test_folder_with_three_broken_pictures_of_a_hundred() -> None:
+    pictures = make_pictures(100)
+    pictures[7].write_bytes(pictures[7].read_bytes()[:200])
+    pictures[40].write_text("not a picture")
+    pictures[99].write_bytes(bomb(40_000, 40_000))
+    started = time.perf_counter()
+    result = run("edit", "in", "-e", make_editor("e.safetensors"), "-o", "out")
+    assert result.exit_code == 1 and time.perf_counter() - started < 20
+    assert len(list(Path("out").iterdir())) == 97
+    lines = [line for line in result.stderr.splitlines() if line.startswith("sdd: ")]
+    assert len(lines) == 3 and all(str(pictures[i]) in line for i, line in zip((7, 40, 99), lines, strict=True))
+    assert "97 of 100" in result.stdout
+
+
+def test_paste_back_keeps_the_size_and_the_surroundings() -> None:
+    wide = torch.nn.functional.interpolate(toy_domain().images(1, 5, "test"), (90, 140), mode="bilinear")
+    source = images.save_png(wide[0], "in/wide.png")
+    arguments = ("edit", source, "-e", make_editor("e.safetensors"), "--box", "20,10,84,74", "--paste-back")
+    assert run(*arguments).exit_code == 0
+    before, after = images.read_image(source), images.read_image("edited/wide.png")
+    assert after.shape == before.shape
+    changed = (before != after).any(0)
+    assert changed[10:74, 20:84].any()
+    changed[10:74, 20:84] = False
+    assert not changed.any()
+
+
+def test_a_picture_of_another_kind_is_edited_with_a_warning() -> None:
+    noise = torch.rand(3, 50, 50, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    picture = images.save_png(noise, "in/noise.png")
+    result = run("edit", picture, "-e", make_editor("e.safetensors"))
+    assert result.exit_code == 0 and Path("edited/noise.png").exists()
+    (warning,) = result.stderr.strip().splitlines()
+    assert warning.startswith("warning: ") and "dB" in warning and "noise.png" in warning
+
+
+def test_train_writes_an_editor_and_resumes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("train", "more red", *QUICK, "--steps", "6", "--strategy", "list:500", "--run", "r")
+    assert run(*arguments, "-o", "whole.safetensors").exit_code == 0
+    assert Editor.load("whole.safetensors").info.timesteps == [500]
+    calls = 0
+
+    def interrupted(self: ToyTeacher, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise KeyboardInterrupt
+        return predict(self, *arguments)
+
+    predict = ToyTeacher.predict_noise
+    monkeypatch.setattr(ToyTeacher, "predict_noise", interrupted)
+    arguments = (*arguments[:-1], "r2", "-o", "resumed.safetensors", "--set", "checkpoint_every=1")
+    result = run(*arguments)
+    assert result.exit_code == 130 and "r2" in result.stderr and "resume" in result.stderr
+    assert not Path("resumed.safetensors").exists() and Path("r2/checkpoint.pt").exists()
+    assert run(*arguments).exit_code == 0
+    whole, resumed = load_file("whole.safetensors"), load_file("resumed.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_train_takes_a_configuration_file() -> None:
+    Path("c.toml").write_text('guidance = "sds"\nsteps = 2\nlr = 0.002\n')
+    arguments = ("train", "red", *QUICK, "--strategy", "list:500,600", "--config", "c.toml", "--levels", "coarse")
+    result = run(*arguments, "--set", "lr=0.004")
+    assert result.exit_code == 0, result.output
+    config = Editor.load("red.safetensors").info.config
+    assert config is not None
+    assert (config["guidance"], config["steps"], config["lr"], config["levels"]) == ("sds", 2, 0.004, ["coarse"])
+
+
+def test_unknown_words_are_named() -> None:
+    result = run("train", "purple", *QUICK, "--steps", "1", "--strategy", "list:500")
+    assert result.exit_code == 0
+    assert [line for line in result.stderr.splitlines() if line.startswith("warning: ") and "purple" in line]
+
+
+def test_search_writes_a_table_json_and_a_picture() -> None:
+    result = run("search", "more red", "--domain", "toy", "--timesteps", "5", "-n", "2", "-o", "hqs")
+    assert result.exit_code == 0, result.output
+    scores = json.loads(Path("hqs/hqs.json").read_text())
+    assert len(scores["timesteps"]) == len(scores["hqs"]) == 5
+    assert all(f"{score:.4f}" in result.stdout for score in scores["hqs"])
+    assert images.open_image("hqs/hqs.png").width > 200
+
+
+def test_show_says_what_the_file_says() -> None:
+    path = make_editor("e.safetensors", notes=["drawn by [bold]someone[/bold]"], figures={"steps": 12.0})
+    result = run("show", path)
+    assert result.exit_code == 0
+    for part in ("more red", "toy", "500", "steps 12", "▁█▂", "[bold]someone[/bold]"):
+        assert part in result.stdout
+    assert json.loads(run("show", path, "--json").stdout)[0]["prompt"] == "more red"
+
+
+def test_sample_avatars() -> None:
+    assert run("sample", "avatars", "-n", "3", "--seed", "7", "-o", "s").exit_code == 0
+    listing = json.loads(Path("s/samples.json").read_text())
+    assert len(listing) == 3 == len(list(Path("s").glob("*.png"))) and Path("s-grid.png").exists()
+    from sdd.domains import avatars
+
+    for person, entry in zip(avatars.sample(3, 7), listing, strict=True):
+        assert entry["attributes"] == person.attributes and entry["caption"] == person.caption()
+        assert torch.allclose(images.read_image(f"s/{entry['file']}"), person.render(), atol=1e-6)
+
+
+def test_models_lists_the_zoo() -> None:
+    result = run("models")
+    assert result.exit_code == 0 and "ffhq" in result.stdout and "NVIDIA" in result.stdout
+    assert {"name", "licence", "source", "here"} <= set(json.loads(run("models", "--json").stdout)[0])
+
+
+def test_domains_are_listed() -> None:
+    assert run("domain", "list").stdout.split() == ["avatars", "toy"]
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize("prompt", ["", "  \t"])
+def test_empty_prompt(prompt: str) -> None:
+    for command in ("train", "search"):
+        assert "empty" in refused(command, prompt, "--domain", "toy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--domain", "nowhere"), "nowhere"),
+        (("--levels", "coarse,rough"), "rough"),
+        (("--levels", ","), "level"),
+        (("--strategy", "best"), "best"),
+        (("--strategy", "above:x"), "above:x"),
+        (("--strategy", "list:5000"), "5000"),
+        (("--guidance", "magic"), "magic"),
+        (("--steps", "-3"), "steps"),
+        (("--steps", "many"), "steps"),
+        (("--set", "learning_rate=1"), "learning_rate"),
+        (("--set", "lr"), "key=value"),
+        (("--set", "lr=nan"), "lr"),
+        (("--config", "missing.toml"), "missing.toml"),
+        (("--device", "tpu9"), "tpu9"),
+        (("--generator", "missing.pt"), "missing.pt"),
+        (("--images", "missing"), "missing"),
+        (("--encoder", "x.pt"), "--encoder"),
+        (("-o", "."), "folder"),
+        (("-o", "/proc/nowhere/e.safetensors"), "/proc"),
+    ],
+)
+def test_train_refuses(arguments: tuple[str, ...], named: str) -> None:
+    own = () if {"--domain", "--generator", "--images", "--encoder"} & set(arguments) else ("--domain", "toy")
+    assert named in refused("train", "red", *own, *arguments)
+
+
+def test_unknown_option_in_a_configuration_file() -> None:
+    for name, text in {"a.toml": "speed = 3\n", "b.toml": "lr = \n", "c.toml": 'preset = "best"\n'}.items():
+        Path(name).write_text(text)
+        assert name.removesuffix(".toml") and refused("train", "red", "--domain", "toy", "--config", name)
+    assert "speed" in refused("train", "red", "--domain", "toy", "--config", "a.toml")
+
+
+def test_pictures_that_cannot_be_edited() -> None:
+    make_editor("e.safetensors")
+    (picture,) = make_pictures(1)
+    data = picture.read_bytes()
+    Path("not.png").write_text("hello")
+    Path("cut.png").write_bytes(data[: len(data) // 2])
+    Path("bomb.png").write_bytes(bomb(40_000, 40_000))
+    Path("empty").mkdir()
+    for name in ("missing.png", "not.png", "cut.png", "bomb.png", "empty"):
+        assert name in refused("edit", name, "-e", "e.safetensors", "-o", "out")
+    assert not Path("out").exists()
+
+
+def test_editors_that_cannot_be_used() -> None:
+    (picture,) = make_pictures(1)
+    whole = make_editor("e.safetensors").read_bytes()
+    Path("cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    Path("other.safetensors").write_bytes(b"PK\x03\x04" + bytes(100))
+    make_editor("foreign.safetensors", toy_domain(1))
+    weights = load_file("e.safetensors")
+    nan = {name: tensor * float("nan") for name, tensor in weights.items()}
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open("e.safetensors", "pt") as file:
+        save_file(nan, "nan.safetensors", file.metadata())
+    save_file(weights, "bare.safetensors")
+    for name in ("missing", "cut", "other", "bare", "nan", "foreign"):
+        for command in (("edit", picture, "-e"), ("show",)):
+            if (name, command[0]) != ("foreign", "show"):
+                text = refused(*command, f"{name}.safetensors")
+                assert name in text or name == "foreign"
+    assert toy_domain(1).generator_hash[:12] in refused("edit", picture, "-e", "foreign.safetensors")
+
+
+def test_options_of_edit_that_make_no_sense() -> None:
+    (picture,) = make_pictures(1)
+    make_editor("e.safetensors")
+    for arguments, named in {
+        ("--levels", "rough"): "rough",
+        ("--strength", "nan"): "strength",
+        ("--strength", "inf"): "strength",
+        ("--background", "no colour"): "no colour",
+        ("--box", "1,2,3"): "--box",
+        ("--box", "30,30,10,10"): "box",
+        ("--domain", "nowhere"): "nowhere",
+        ("-o", "e.safetensors"): "e.safetensors",
+        ("-o", "/proc/nowhere"): "/proc",
+    }.items():
+        assert named in refused("edit", picture, "-e", "e.safetensors", *arguments)
+    assert "2" in refused("edit", picture, "-e", "e.safetensors", "-e", "e.safetensors", *("--strength", "1") * 3)
+
+
+def test_sample_and_domains_refuse() -> None:
+    assert "nowhere" in refused("sample", "nowhere")
+    assert "nowhere" in refused("domain", "show", "nowhere")
+    assert "nowhere" in refused("domain", "remove", "nowhere")
+    assert "missing.pt" in refused("domain", "add", "mine", "--generator", "missing.pt")
+    assert "Bad Name" in refused("domain", "add", "Bad Name", "--generator", "missing.pt")
+    assert "missing.pt" in refused("inspect", "missing.pt")
+    assert "generator" in refused("import", "missing.pt")
+
+
+def test_surprises_become_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: dict[BaseException, tuple[int, str]] = {
+        MemoryError(): (2, "memory"),
+        RuntimeError("CUDA out of memory. Tried"): (2, "memory"),
+        OSError(28, "No space left on device", "x.png"): (2, "No space left on device"),
+        KeyError("bug\nof ours"): (2, "report"),
+        KeyboardInterrupt(): (130, "stopped"),
+    }
+    for error, (code, named) in errors.items():
+
+        def broken(error: BaseException = error) -> list[str]:
+            raise error
+
+        monkeypatch.setattr(domains, "names", broken)
+        result = CliRunner().invoke(app, ["domain", "list"])
+        assert result.exit_code == code and named in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1 and "Traceback" not in result.output
+
+
+def test_sparkline() -> None:
+    assert terminal.sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+    assert terminal.sparkline([1, float("nan"), 2]) == "▁ █"
+    assert terminal.sparkline([]) == "" and len(terminal.sparkline([3.0, 3.0])) == 2
+    assert len(terminal.sparkline(list(range(1000)), width=60)) == 60
+
+
+# The real command, in a process of its own
+
+
+def command(*arguments: str, before: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    code = f"{before}\nfrom sdd.apps.cli import main\nmain()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=120, **options
+    )
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    best = 9.0
+    for _ in range(3):
+        started = time.perf_counter()
+        assert command("--help").returncode == 0
+        best = min(best, time.perf_counter() - started)
+    assert best <= 0.7
+    heavy = "[m for m in ('torch', 'numpy', 'PIL', 'pydantic') if m in sys.modules]"
+    listed = command("--help", before=f"import sys, atexit\natexit.register(lambda: print({heavy}))")
+    assert listed.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    result = run(*name.split(), "--help")
+    assert result.exit_code == 0 and f"Example: sdd {name}" in " ".join(result.stdout.split())
+
+
+def test_full_disk_keeps_the_previous_file() -> None:
+    # A limit on file sizes makes every larger write fail for real, as a full disk does.
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    Path("s").mkdir()
+    Path("s/avatars-0000.png").write_bytes(b"the previous picture")
+    result = command("sample", "avatars", "-n", "1", "-o", "s", before=limit)
+    assert result.returncode == 2 and len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "previous file" in result.stderr
+    assert everything() == {"s/avatars-0000.png": b"the previous picture"}
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    code = "from sdd.apps.cli import main; main()"
+    shell = f"'{sys.executable}' -c '{code}' models --json | head -c 1"
+    result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout == "[" and result.stderr == ""
+
+
+def test_output_survives_a_terminal_without_unicode() -> None:
+    path = make_editor("e.safetensors")
+    result = command("show", str(path), env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert result.returncode == 0 and "more red" in result.stdout, result.stderr
