@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from parity import fixture
 from sdd.nets.mapper import (
     KINDS,
     LEVELS,
@@ -152,6 +153,31 @@ def test_published_mappers_are_known_by_their_keys(kind):
     assert again.config() == mapper.config()
     x = code(mapper)
     assert all(torch.equal(a, b) for a, b in zip(mapper(x), again(x), strict=True))
+
+
+@pytest.mark.parametrize("name", ["sdd_levels_medium_fine", "sdd_single", "styleclip_levels"])
+def test_published_mappers_equal_the_originals(name):
+    known = fixture(name)
+    tensors = {k.removeprefix("mapper."): v for k, v in known.tensors.items() if not k.startswith("decoder.")}
+    mapper, wplus = published_mapper(tensors), known.inputs["wplus"].requires_grad_()
+    delta = mapper(wplus)
+    known.check("delta", delta)
+    known.check("wplus_edit", wplus + mapper.latent_weight * delta)
+    if "cotangent" in known.inputs:
+        optimizer = torch.optim.AdamW(mapper.parameters(), lr=0.005, weight_decay=0.002)
+        (delta * known.inputs["cotangent"]).sum().backward()
+        known.check("grad_wplus", wplus.grad)
+        optimizer.step()
+        known.check("delta_after_step", mapper(wplus))
+
+
+@pytest.mark.parametrize("name", ["sdd_stylespace_full", "sdd_stylespace_without_torgb"])
+def test_published_stylespace_mappers_equal_the_originals(name):
+    known = fixture(name)
+    mapper = published_mapper(known.tensors)
+    assert mapper.config()["dims"] == known.meta["dims"]
+    deltas = mapper([known.inputs[f"s_{i}"] for i in range(26)])
+    known.check("delta", torch.cat([d.flatten(1) for d in deltas], 1))
 
 
 def test_what_is_not_a_mapper_is_refused():
