@@ -1,7 +1,8 @@
 """The recorded answers of the original networks (`tests/data/parity`), and the weights they belong to.
 
-A fixture is NAME.json (the rule of every tensor, hyper-parameters, tolerances) and NAME.safetensors (`out.*`, the answers, and
-the small inputs `in.*`). Weights are not stored: every tensor is drawn from its own generator, seeded by its name.
+A fixture is NAME.json (the rule of every tensor, hyper-parameters, tolerances) and NAME.safetensors (`out.*`, the
+answers, and the small inputs `in.*`). Weights are not stored: every tensor is drawn from its own generator, seeded by
+its name.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def draw(name: str, rule: dict[str, Any], seed: str) -> np.ndarray:
 
 
 def _waves(random: np.random.Generator, shape: tuple[int, ...], rule: dict[str, Any]) -> np.ndarray:
-    """A smooth picture: a sum of `count` cosines of up to `freq` cycles, of standard deviation `std`, and some noise."""
+    """A smooth picture: a sum of `count` cosines of up to `freq` cycles, of std `std`, and some noise."""
     b, c, h, w = shape
     n = rule["count"]
     fy, fx = random.uniform(-rule["freq"], rule["freq"], (2, b, c, n, 1))
@@ -72,6 +73,8 @@ class Fixture:
     def error(self, output: str, got: Tensor) -> float:
         """max |got − want| / std(want); for a single number |got − want| / |want|."""
         want = self.outputs[output]
+        if got.numel() == want.numel() == 1:  # numbers are stored with shape (1,)
+            got = got.reshape(want.shape)
         assert got.shape == want.shape, f"{output}: {tuple(got.shape)} instead of {tuple(want.shape)}"
         got, want = got.detach().double(), want.double()
         scale = want.std() if want.numel() > 1 else want.abs()

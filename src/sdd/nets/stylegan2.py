@@ -1,18 +1,22 @@
-"""StyleGAN2's generator (Karras et al., CVPR 2020, arXiv 1912.04958), with the parameter names most published weights have.
+"""StyleGAN2's generator (Karras et al., CVPR 2020, arXiv 1912.04958), in the names most published weights have.
 
-Modulation scales the input channels of an ordinary convolution and demodulation its output channels; that equals convolving
-with a modulated kernel for every sample, and needs no grouped convolution, which is what makes it quick on a CPU.
+Modulation scales the input channels of an ordinary convolution and demodulation its output channels; that equals
+convolving with a modulated kernel for every sample, and needs no grouped convolution, which is what makes it quick on
+a CPU.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sdd.nets.convolution import in_groups
 
 SQRT2 = math.sqrt(2)
 EPS = 1e-8
@@ -75,20 +79,6 @@ class _Upsample(nn.Module):
         return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=c)
 
 
-def _in_groups(convolve: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> Tensor:
-    """`convolve(x, weight)`, of (O, I, k, k) weights; wide float32 ones on a CPU are summed in groups of 64 input channels.
-
-    There a convolution adds its 9·512 products one by one, which loses four times as much to rounding as groups do, enough for
-    activations near zero to change sides and gradients to differ from the recorded ones by 4e-3. Groups cost about 5 %.
-    """
-    if x.device.type != "cpu" or x.dtype != torch.float32 or x.shape[1] <= 128:
-        return convolve(x, weight)
-    parts = [convolve(a, b) for a, b in zip(x.split(64, 1), weight.split(64, 1), strict=True)]
-    while len(parts) > 1:  # pairwise, for the same reason
-        parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)] + parts[len(parts) & ~1 :]
-    return parts[0]
-
-
 class _ModulatedConv(nn.Module):
     def __init__(self, cin: int, cout: int, kernel: int, style_dim: int, upsample: bool = False) -> None:
         super().__init__()
@@ -103,8 +93,9 @@ class _ModulatedConv(nn.Module):
         weight = self.weight[0] * self.scale
         x = x * style[:, :, None, None]
         if self.upsample:
-            return self.blur(_in_groups(lambda a, b: F.conv_transpose2d(a, b.transpose(0, 1), stride=2), x, weight))
-        return _in_groups(lambda a, b: F.conv2d(a, b, padding=self.padding), x, weight)
+            x = in_groups(lambda a, b: F.conv_transpose2d(a, b.transpose(0, 1), stride=2), x, weight, above=128)
+            return self.blur(x)
+        return in_groups(lambda a, b: F.conv2d(a, b, padding=self.padding), x, weight, above=128)
 
     def demodulation(self, style: Tensor) -> Tensor:
         """What brings each output channel back to unit variance, (B, cout)."""
@@ -180,7 +171,7 @@ class Generator(nn.Module):
 
     Attributes:
         n_latent: codes a W+ has, 2·log2(size) − 2.
-        latent_avg: mean w, the centre of truncation, (style_dim,). Not in the state dict: published files keep it beside it.
+        latent_avg: mean w, the centre of truncation, (style_dim,); not in the state dict, beside which files keep it.
     """
 
     latent_avg: Tensor
@@ -205,7 +196,7 @@ class Generator(nn.Module):
         self.channels = {r: given[r] for r in resolutions}
         self.n_latent = 2 * log - 2
         widths = [self.z_dim + (style_dim if c_dim else 0), *[style_dim] * n_mlp]
-        layers = (EqualLinear(a, b, lr_mlp, activate=True) for a, b in zip(widths, widths[1:], strict=False))
+        layers = (EqualLinear(a, b, lr_mlp, activate=True) for a, b in pairwise(widths))
         self.style = nn.Sequential(PixelNorm(), *layers)
         if c_dim:
             self.embed = EqualLinear(c_dim, style_dim)
@@ -242,12 +233,12 @@ class Generator(nn.Module):
         x = norm(z)
         if self.c_dim:
             if c is None:
-                raise ValueError(f"this generator is class-conditional: mapping needs a label of shape (B, {self.c_dim})")
+                raise ValueError(f"this generator is class-conditional: mapping needs a label (B, {self.c_dim})")
             x = torch.cat([x, norm(self.embed(c.to(x.dtype)))], 1)
         return layers(x)
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Move w (B, D) or W+ (B, L, D) towards the mean: avg + psi (w − avg). As published, psi ≥ 1 changes nothing."""
+        """w (B, D) or W+ (B, L, D) moved towards the mean: avg + psi (w − avg). As published, psi ≥ 1 does nothing."""
         return w if psi >= 1 else self.latent_avg + psi * (w - self.latent_avg)
 
     @torch.no_grad()
@@ -269,10 +260,10 @@ class Generator(nn.Module):
             buffer.copy_(torch.randn(buffer.shape, generator=random))
 
     def styles(self, wplus: Tensor) -> list[Tensor]:
-        """The StyleSpace code of W+ (B, L, D) or W (B, D): what every convolution's input channels are scaled by, (B, C) each.
+        """The StyleSpace code of W+ (B, L, D) or W (B, D): factors of every convolution's input channels, (B, C) each.
 
-        Order: conv1, to_rgb1, then upsampling convolution, convolution, to-RGB of every resolution. A to-RGB layer shares its
-        w with the next upsampling convolution.
+        Order: conv1, to_rgb1, then upsampling convolution, convolution, to-RGB of every resolution. A to-RGB layer
+        shares its w with the next upsampling convolution.
         """
         if wplus.ndim == 2:
             wplus = wplus[:, None].expand(-1, self.n_latent, -1)
@@ -284,11 +275,11 @@ class Generator(nn.Module):
 
     def _modulated(self) -> list[tuple[_ModulatedConv, int]]:
         """Every modulated convolution with the W+ layer it listens to."""
-        found = [(self.conv1.conv, 0), (self.to_rgb1.conv, 1)]
+        layers: list[tuple[Any, int]] = [(self.conv1, 0), (self.to_rgb1, 1)]
         for j, to_rgb in enumerate(self.to_rgbs):
             k = 2 * j + 1
-            found += [(self.convs[2 * j].conv, k), (self.convs[2 * j + 1].conv, k + 1), (to_rgb.conv, k + 2)]
-        return found
+            layers += [(self.convs[2 * j], k), (self.convs[2 * j + 1], k + 1), (to_rgb, k + 2)]
+        return [(layer.conv, k) for layer, k in layers]
 
     def forward(self, wplus: Tensor, noise: Noise = "const") -> Tensor:
         """`synthesis`."""
@@ -298,20 +289,19 @@ class Generator(nn.Module):
         """The images (B, 3, size, size) of W+ codes (B, L, D), or of W codes (B, D) used for all layers.
 
         Args:
-            noise: "const" for the stored noise, "random" for fresh noise (from `random`, a CPU generator), "none", or a list
-                of maps broadcastable to (B, 1, r, r), one for each convolution.
+            noise: "const" for the stored noise, "random" for fresh noise (from `random`, a CPU generator), "none", or
+                a list of maps broadcastable to (B, 1, r, r), one for each convolution.
         """
         return self.synthesis_from_styles(self.styles(wplus), noise, random)
 
     def synthesis_from_styles(
         self, styles: Sequence[Tensor], noise: Noise = "const", random: torch.Generator | None = None
     ) -> Tensor:
-        """The images of StyleSpace codes, as `styles` gives them; (B, 1, C, 1, 1), as StyleCLIP keeps them, will do too."""
+        """The images of StyleSpace codes, as `styles` gives them or as StyleCLIP keeps them, (B, 1, C, 1, 1) each."""
         styles = [s.flatten(1) for s in styles]
-        if [s.shape[1] for s in styles] != self.style_dims:
-            raise ValueError(
-                f"a StyleSpace code of this generator has vectors of {self.style_dims}, not {[s.shape[1] for s in styles]}"
-            )
+        lengths = [s.shape[1] for s in styles]
+        if lengths != self.style_dims:
+            raise ValueError(f"a StyleSpace code of this generator has vectors of {self.style_dims}, not {lengths}")
         maps = self._noise(noise, len(styles[0]), random)
         # Channels last is what the convolutions are quickest in, on a CPU by a third.
         x = self.input.input.expand(len(styles[0]), -1, -1, -1).contiguous(memory_format=torch.channels_last)
