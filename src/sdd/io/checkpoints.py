@@ -147,7 +147,7 @@ def _read(raw: Any, label: str, kind: str | None, options: Mapping[str, Any], be
     if chosen is None and kind is not None and candidates:
         chosen = candidates[0]  # forced: the reader itself says what is missing
     if chosen is None:
-        raise SddError(f"{label} is {_looks_like(raw)}; {_advice(raw)}")
+        raise SddError(f"{label} looks like {_looks_like(raw)}; {_advice(raw)}")
     name, _, read = chosen
     takes = introspection.signature(read).parameters
     unknown = [o for o in options if o not in takes]
@@ -250,14 +250,14 @@ def _looks_like(raw: Any) -> str:
     }
     for prefix, name in families.items():
         if any(k.startswith(prefix) for k in tensors):
-            return f"{name}, {summary(tensors)}"
+            return f"{name} ({summary(tensors)})"
     if tensors:
-        return f"nothing known: {summary(tensors)}"
+        return f"nothing that is known here ({summary(tensors)})"
     if isinstance(raw, Mapping):
-        return f"nothing known: a container of {', '.join(str(k)[:30] for k in list(raw)[:6]) or 'nothing'}"
+        return f"nothing that is known here (a container of {', '.join(str(k)[:30] for k in list(raw)[:6]) or 'nothing'})"
     if isinstance(raw, Tensor):
-        return f"nothing known: one tensor {times(raw.shape)}"
-    return f"nothing known: a {type(raw).__name__}"
+        return f"nothing that is known here (one tensor {times(raw.shape)})"
+    return f"nothing that is known here (a {type(raw).__name__})"
 
 
 def _advice(raw: Any) -> str:

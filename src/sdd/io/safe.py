@@ -13,6 +13,7 @@ import math
 import os
 import stat
 import struct
+import tokenize
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -199,7 +200,7 @@ def _pickled(file: BinaryIO, size: int, label: str, kind: str, permissive: bool)
             data = machine.run(file)
         _measure(data, label)
     except SddError:
-        if not machine.refused:
+        if not (permissive and machine.refused):
             raise
         data = None  # what a hostile pickle builds need not make sense; its names are the answer
     return Contents(kind, size, data, sorted(machine.globals), sorted(machine.refused))
@@ -424,7 +425,7 @@ def _npy_header(file: BinaryIO, size: int, label: str) -> tuple[torch.dtype, tup
             raise SddError(f"{label} is an array of {str(dtype)[:40]}, not of numbers")
         if any(n < 0 for n in shape):
             raise ValueError("shape")
-    except (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise damaged(label, "its header is not that of a .npy file") from error
     if math.prod(shape) * dtype.itemsize != size - file.tell():
         raise SddError(

@@ -26,7 +26,7 @@ import torch
 
 from sdd.errors import SddError
 
-MAX_OPS = 4_000_000  # pickle instructions; a DiffAE training checkpoint has 0.1 M
+MAX_OPS = 2_000_000  # pickle instructions; a DiffAE training checkpoint has 0.1 M
 MAX_CONTAINERS = 500_000  # dicts, lists, sets: 64 to 216 bytes of memory for one byte of file
 SLACK = 16 << 20  # bytes a file may claim beyond what it holds, for scalars expanded by stride 0 and the like
 
