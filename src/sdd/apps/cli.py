@@ -398,7 +398,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     """List the models known by name: what they are, licence, where they come from, whether they are here."""
     from sdd.io import zoo
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": entry.name, "kind": entry.kind, "layout": entry.layout, "licence": entry.licence,
             "size": entry.size, "sha256": entry.sha256, "source": entry.source,
@@ -521,7 +521,7 @@ def _domain(name: str | None, device: torch.device | str, **parts: Any) -> Domai
     if "generator" in given:
         if name is not None:
             raise SddError("give either --domain or --generator, not both; `sdd domain add` saves parts under a name")
-        return folder.assemble(folder.Parts(**given)).to(device)
+        return folder.assemble(folder.Parts.model_validate(given)).to(device)
     if name in (None, "avatars"):
         if set(given) != {"images"}:
             parts_given = ", ".join(f"--{key}" for key in given if key != "images")

@@ -1,0 +1,48 @@
+"""Make an editor of a mapper that was trained elsewhere."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sdd.editor import Editor, EditorInfo
+from sdd.errors import SddError
+from sdd.io import load
+from sdd.nets.mapper import Mapper
+
+if TYPE_CHECKING:
+    from sdd.domains import Domain
+
+
+def import_mapper(path: Path, domain: Domain, prompt: str) -> Editor:
+    """The editor of a published mapper (SDD, StyleCLIP) with the domain of the generator it was trained for.
+
+    Raises:
+        SddError: the file holds no mapper, or the mapper does not fit the generator's codes.
+    """
+    loaded = load(path)
+    if not isinstance(loaded.module, Mapper):
+        raise SddError(f"{path} holds a {loaded.kind}, not a mapper; `sdd inspect` says what a file is")
+    mapper = loaded.module
+    info = EditorInfo(
+        prompt=prompt,
+        domain=domain.name,
+        generator=domain.generator_hash,
+        mapper=mapper.config(),
+        versions={name: version(name) for name in ("sdd", "torch")},
+        notes=[f"Imported from {path.name}, trained elsewhere.", *loaded.warnings, *domain.extra.get("notes", ())],
+    )
+    editor = Editor(mapper, info, domain)
+    codes = domain.latent_mean[None]
+    try:
+        with torch.no_grad():
+            mapper(codes if mapper.space == "wplus" else domain.generator.styles(codes))
+    except (RuntimeError, ValueError, IndexError) as error:
+        size = f"{domain.generator.size} px with {domain.generator.n_latent} codes of {domain.generator.style_dim}"
+        raise SddError(
+            f"the mapper in {path} does not fit this generator ({size}); give the one it was trained for"
+        ) from error
+    return editor
