@@ -34,9 +34,8 @@ def sdd(*arguments: object, cwd: Path, **options: Any) -> Command:
 
 def people(n: int) -> list[Avatar]:
     """Held-out people whose hair shows and is not white yet."""
-    candidates = avatars.sample(200, 4242)
-    kept = [p for p in candidates if p.visible("hair_color") and p.attributes["hair_color"] not in ("white", "platinum")]
-    return [p for p in kept if not p.round_crop][:n]
+    kept = [p for p in avatars.sample(200, 4242) if p.visible("hair_color") and not p.round_crop]
+    return [p for p in kept if p.attributes["hair_color"] not in ("white", "platinum")][:n]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,9 @@ def test_strength_goes_both_ways(editor: Path) -> None:
     assert torch.equal(shown[0.0], inverted)
 
 
-def drawn_elsewhere(person: Avatar, size: int, transparent: bool = False, radius: int = 0, **options: Any) -> Image.Image:
+def drawn_elsewhere(
+    person: Avatar, size: int, transparent: bool = False, radius: int = 0, **options: Any
+) -> Image.Image:
     """The picture another program would make of a person with DiceBear."""
     import resvg_py
     from dicebear import Avatar as Drawing

@@ -198,7 +198,7 @@ def _one_line(error: BaseException) -> str:
 def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
     """(B, 3, H, W) to (B, 3, size, size) or (B, 3, *size), antialiased, differentiable, kept in [-1, 1].
 
-    Bicubic: a drawing shrunk by it is some 3 dB closer to the same drawing made at that size than one shrunk bilinearly.
+    Bicubic: a drawing shrunk by it is 3 dB closer to the same drawing made at that size than one shrunk bilinearly.
     """
     from torch.nn import functional as F
 
