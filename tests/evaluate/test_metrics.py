@@ -1,0 +1,175 @@
+"""Metrics against answers that are known exactly."""
+
+import math
+
+import pytest
+import torch
+
+from sdd.domains import avatars
+from sdd.errors import SddError
+from sdd.evaluate import metrics
+from sdd.evaluate.judge import Judge, in_words
+from sdd.nets.compact import AttributeClassifier
+
+HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
+
+
+@pytest.fixture(scope="module")
+def person():
+    return next(p for p in avatars.sample(50, 3) if p.visible("hair_color") and p.attributes["hair_color"] != "white")
+
+
+@pytest.fixture(scope="module")
+def pair(person):
+    return person.render()[None], person.replace(hair_color="white").render()[None]
+
+
+@pytest.fixture(scope="module")
+def judge():
+    torch.manual_seed(0)
+    return Judge(AttributeClassifier(HEADS, channels=(8, 16, 16, 16, 16)))
+
+
+def test_the_exact_edit_is_perfect_and_nothing_done_is_zero(pair):
+    source, answer = pair
+    assert metrics.editability(answer, source, answer).item() == 1
+    assert metrics.editability(source, source, answer).item() == 0
+    assert metrics.gain(answer, source, answer).item() == 1
+    assert metrics.gain(source, source, answer).item() == 0
+    assert metrics.fidelity(answer, source, answer).item() == pytest.approx(120)
+
+
+def test_half_the_way_is_half_the_editability(pair):
+    source, answer = pair
+    assert metrics.editability((source + answer) / 2, source, answer).item() == pytest.approx(0.5, abs=1e-6)
+    assert metrics.gain((source + answer) / 2, source, answer).item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_fidelity_is_the_psnr_outside_the_change(pair):
+    source, answer = pair
+    mask = metrics.change_mask(source, answer)
+    inside, outside = source + 0.7 * mask, source + 0.1 * ~mask
+    assert metrics.fidelity(inside, source, answer).item() == pytest.approx(120)
+    assert metrics.fidelity(outside, source, answer).item() == pytest.approx(10 * math.log10(4 / 0.01), abs=1e-3)
+
+
+def test_collapse_keeps_editability_and_loses_gain(pair):
+    """A picture that is right inside M and wrong everywhere else."""
+    source, answer = pair
+    collapsed = torch.where(metrics.change_mask(source, answer), answer, -source)
+    assert metrics.editability(collapsed, source, answer).item() == 1
+    assert metrics.gain(collapsed, source, answer).item() < 0
+
+
+def test_what_is_already_so_cannot_be_measured(pair):
+    source, _ = pair
+    assert metrics.editability(source, source, source).isnan().item()
+    everywhere = metrics.fidelity(source, source, source + 0.5)
+    assert everywhere.isnan().item()
+
+
+def test_the_best_counterfactual_counts(person):
+    bare = person.replace(facial_hair="none")
+    options = metrics.counterfactuals(bare, [{"facial_hair": "beard"}])
+    # Two drawings, each in every colour, for the source shows no beard's colour.
+    assert len(options) == 2 * len(avatars.values("facial_hair_color"))
+    source = bare.render()[None]
+    for index in (0, 7, len(options) - 1):
+        found = metrics.measure(options[index][None], source, source, [options])
+        assert (found.editability.item(), found.gain.item(), found.chosen.item()) == (1, 1, index)
+    with pytest.raises(SddError):
+        metrics.measure(source, source, source, [options[:0]])
+
+
+def test_colours_that_show_already_stay(person):
+    assert len(metrics.counterfactuals(person, [{"hair_color": "white"}])) == 1
+    assert len(metrics.counterfactuals(person, [{"tilt": -8.0}, {"tilt": -14.0}])) == 2
+
+
+def test_side_effects_count_the_attributes_that_changed(person):
+    bare = person.replace(accessories="none")
+    shaded = bare.replace(accessories="sunglasses")
+    kept = metrics.others(bare, shaded, ["accessories"])
+    assert not {"accessories", "accessories_color", "eyes", "brows"} & set(kept)  # hidden by them, or new
+    assert {"hair_color", "tilt", "mouth"} <= set(kept)
+    before = {n: torch.zeros(1) for n in HEADS}
+    assert metrics.side_effects(before, before, [kept])[0].item() == 0
+    after = before | {"mouth": torch.ones(1), "accessories": torch.ones(1), "tilt": torch.full((1,), 3.9)}
+    share, each = metrics.side_effects(before, after, [kept])
+    assert share.item() == pytest.approx(1 / len(kept))
+    assert each["mouth"] == 1 and each["tilt"] == 0
+    after["tilt"] += 0.2
+    assert metrics.side_effects(before, after, [kept])[0].item() == pytest.approx(2 / len(kept))
+
+
+def test_the_judge_reads_words_and_units(judge, pair):
+    images = torch.cat(pair)
+    readings = judge.read(images)
+    assert set(readings) == set(HEADS) and all(len(v) == 2 for v in readings.values())
+    for row in judge.words(images):
+        assert all(row[n] in avatars.values(n) for n in avatars.COLORS)
+    with torch.no_grad():
+        tilt = judge.classifier(images)["tilt"][:, 0] * 20
+        zoom = judge.classifier(images)["zoom"][:, 0] * 0.175 + 1.025
+    assert torch.allclose(readings["tilt"], tilt, atol=1e-5) and torch.allclose(readings["zoom"], zoom, atol=1e-5)
+    assert in_words(readings)[1]["tilt"] == pytest.approx(tilt[1].item(), abs=1e-5)
+
+
+def test_distances_of_the_judge(judge, pair):
+    source, answer = pair
+    assert judge.distance(source, source).item() == 0
+    assert judge.distance(source, answer).item() > 0
+    with pytest.raises(SddError):
+        judge.similarity(source, "white hair")
+
+
+def test_fid_of_equal_sets_is_zero_and_grows_with_the_difference(judge):
+    pytest.importorskip("torchmetrics")
+    real = avatars.render(avatars.sample(24, 5), 64)
+    assert metrics.fid(judge, real, real) == pytest.approx(0, abs=1e-3)
+    near, far = metrics.fid(judge, real, real * 0.9), metrics.fid(judge, real, real * 0.3)
+    assert 0 < near < far
+
+
+def test_spearman():
+    assert metrics.spearman([1, 2, 3], [10, 20, 90]) == pytest.approx(1)
+    assert metrics.spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert math.isnan(metrics.spearman([1, 2, 3], [5, 5, 5]))
+    scipy = pytest.importorskip("scipy.stats")
+    a, b = [3, 1, 2, 2, 5, 4], [1, 1, 2, 3, 9, 0]
+    assert metrics.spearman(a, b) == pytest.approx(scipy.spearmanr(a, b).statistic)
+
+
+def test_a_judge_round_trips_through_its_folder(judge, tmp_path, pair):
+    import json
+
+    from safetensors.torch import save_file
+
+    half = {k: v.half().contiguous() for k, v in judge.classifier.state_dict().items()}
+    path = tmp_path / "attributes.safetensors"
+    save_file(half, path, {"config": json.dumps({"net": judge.classifier.config()})})
+    again = Judge.load(tmp_path)
+    assert torch.allclose(again.read(pair[0])["tilt"], judge.read(pair[0])["tilt"], atol=0.2)
+    with pytest.raises(SddError):
+        Judge.load(tmp_path / "nowhere")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(SddError):
+        Judge.load(tmp_path)
+
+
+def test_training_never_sees_the_judge():
+    """No module that trains, and no recipe of a model that teaches, imports what judges."""
+    import ast
+    from pathlib import Path
+
+    import sdd
+
+    root = Path(sdd.__file__).parent
+    for path in root.rglob("*.py"):
+        inside = path.relative_to(root).parts[0]
+        if inside == "evaluate":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            assert not any(n.startswith("sdd.evaluate.judge") for n in names), path
