@@ -1,0 +1,136 @@
+"""A small CLIP of the avatars: which caption belongs to which picture.
+
+    python -m recipes.clip --which embedded       # for methods that steer by CLIP
+    python -m recipes.clip --which judge          # another seed and another shape: judges, and teaches nothing
+
+A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' own tokenizer: symmetric cross-entropy over
+the batch, with the temperature learned. Every picture gets a new caption at every visit.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recipes.common import Average, autocast, device, fit, ramp, rng, to_images
+from recipes.data import home, load
+from recipes.judge import labels
+from recipes.teacher import LENGTH, Captions, build_tokenizer
+from sdd.domains import avatars
+from sdd.domains.captions import PHRASES
+from sdd.io.clip import pixels as normalise
+
+SIZE = 64
+SHAPES: dict[str, dict[str, int]] = {
+    "embedded": {"patch": 8, "width": 128, "layers": 4, "text": 128, "text_layers": 3, "heads": 4, "joint": 128, "seed": 0},
+    "judge": {"patch": 8, "width": 160, "layers": 3, "text": 96, "text_layers": 4, "heads": 4, "joint": 96, "seed": 1},
+}
+ASKED = ("hair_color", "skin_color", "facial_hair", "accessories", "mouth", "hat")
+
+
+def build(which: str, tokenizer: Any) -> Any:
+    """The network, untrained."""
+    from transformers import CLIPConfig, CLIPModel
+
+    s = SHAPES[which]
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": s["text"], "intermediate_size": 4 * s["text"],
+        "num_hidden_layers": s["text_layers"], "num_attention_heads": s["heads"], "max_position_embeddings": LENGTH,
+        "hidden_act": "gelu", "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": s["width"], "intermediate_size": 4 * s["width"], "num_hidden_layers": s["layers"],
+        "num_attention_heads": s["heads"], "image_size": SIZE, "patch_size": s["patch"], "hidden_act": "gelu",
+    }  # fmt: skip
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=s["joint"]))
+
+
+def embed_images(net: Any, images: Tensor) -> Tensor:
+    """Unit features of pictures (B, 3, 64, 64) in [-1, 1]."""
+    return F.normalize(net.visual_projection(net.vision_model(pixel_values=normalise(images, SIZE)).pooler_output), dim=1)
+
+
+def embed_texts(net: Any, tokens: Tensor) -> Tensor:
+    """Unit features of tokens (B, LENGTH)."""
+    return F.normalize(net.text_projection(net.text_model(input_ids=tokens).pooler_output), dim=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--which", choices=list(SHAPES), required=True)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--count", type=int, default=None, help="use only the first COUNT training pictures")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    seed = SHAPES[args.which]["seed"]
+    torch.manual_seed(seed)
+    name = f"clip-{args.which}"
+    out = home() / name / "clip"
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer(out)
+    pixels = load(args.count)
+    captions = Captions(tokenizer, len(pixels))
+    held = min(1000, len(pixels) // 4)
+    truth = {k: torch.from_numpy(v) for k, v in labels(held).items() if k in ASKED}
+    net = build(args.which, tokenizer).to(device())
+    average = Average(net, 0.998)
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    plain = [p for p in net.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], lr=args.lr, betas=(0.9, 0.98)
+    )
+
+    def step(i: int) -> dict[str, float]:
+        stream = rng(seed, 11, i)
+        index = stream.integers(held, len(pixels), args.batch)
+        for group in optimizer.param_groups:
+            group["lr"] = args.lr * ramp(i, args.steps, 200)
+        with autocast():
+            seen = embed_images(net, to_images(pixels[index], SIZE))
+            read = embed_texts(net, captions.draw(index, stream))
+        scores = net.logit_scale.exp() * seen.float() @ read.float().T
+        target = torch.arange(len(index), device=scores.device)
+        loss = (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            net.logit_scale.clamp_(0, float(np.log(100)))
+        average.update()
+        return {"loss": loss.item()}
+
+    @torch.no_grad()
+    def evaluate(i: int) -> dict[str, float]:
+        """Share of held-out pictures for which the right value's wording is the nearest."""
+        figures = {}
+        with average.applied(), autocast():
+            seen = torch.cat([embed_images(net, to_images(pixels[k : min(held, k + 100)], SIZE)) for k in range(0, held, 100)])
+            for attribute in ASKED:
+                words = [" ".join(PHRASES[attribute][v][0].replace("{c}", "").split()) for v in avatars.values(attribute)]
+                tokens = tokenizer(words, padding="max_length", max_length=LENGTH, return_tensors="pt")["input_ids"]
+                guess = (seen @ embed_texts(net, tokens.to(seen.device)).T).argmax(1).cpu()
+                shown = truth[attribute] >= 0
+                figures[attribute] = float((guess == truth[attribute])[shown].float().mean())
+        return figures
+
+    fit(name, {"net": net, "average": average, "optimizer": optimizer}, step, args.steps, evaluate, every=250)
+    with average.applied():
+        small = build(args.which, tokenizer)
+        small.load_state_dict(net.state_dict())
+        small.half().save_pretrained(out, safe_serialization=True)
+    tokenizer.save_pretrained(out)
+    print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    main()
