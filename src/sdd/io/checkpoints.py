@@ -39,13 +39,15 @@ class Loaded:
     """What a checkpoint turned out to be.
 
     `kind` is one of `kinds()`; `module` the network in eval mode on the CPU (for latents: tensors); `config` its
-    hyperparameters, stored or inferred; `warnings` what had to be assumed, one sentence each.
+    hyperparameters, stored or inferred; `warnings` what had to be assumed, one sentence each; `parts` the file's other
+    networks by name, such as the `decoder` of an e4e, pSp or StyleCLIP checkpoint.
     """
 
     kind: str
     module: Any
     config: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -169,7 +171,8 @@ def _read(raw: Any, label: str, kind: str | None, options: Mapping[str, Any], be
         return found
     parts = found if isinstance(found, tuple) else (found,)
     config = dict(parts[1]) if len(parts) > 1 else {}
-    return Loaded(name, parts[0], config, list(parts[2]) if len(parts) > 2 else [])
+    warnings = list(parts[2]) if len(parts) > 2 else []
+    return Loaded(name, parts[0], config, warnings, dict(parts[3]) if len(parts) > 3 else {})
 
 
 def _folder(path: Path, kind: str | None, options: Mapping[str, Any]) -> Loaded:
@@ -254,7 +257,9 @@ def _looks_like(raw: Any) -> str:
     if tensors:
         return f"nothing that is known here ({summary(tensors)})"
     if isinstance(raw, Mapping):
-        return f"nothing that is known here (a container of {', '.join(str(k)[:30] for k in list(raw)[:6]) or 'nothing'})"
+        return (
+            f"nothing that is known here (a container of {', '.join(str(k)[:30] for k in list(raw)[:6]) or 'nothing'})"
+        )
     if isinstance(raw, Tensor):
         return f"nothing that is known here (one tensor {times(raw.shape)})"
     return f"nothing that is known here (a {type(raw).__name__})"

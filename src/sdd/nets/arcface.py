@@ -24,13 +24,24 @@ class _SqueezeExcite(nn.Module):
         return x * torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
 
 
+class _Subsample(nn.Module):
+    """Every `stride`th pixel."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :: self.stride, :: self.stride]
+
+
 class _Block(nn.Module):
     """Batch norm before the convolutions, squeeze-and-excitation after; the second convolution has the stride."""
 
     def __init__(self, cin: int, cout: int, stride: int, squeeze: int) -> None:
         super().__init__()
-        if cin == cout:  # nothing learnt: every `stride`th pixel
-            self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
+        if cin == cout:
+            self.shortcut_layer: nn.Module = _Subsample(stride)
         else:
             self.shortcut_layer = nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
         self.res_layer = nn.Sequential(

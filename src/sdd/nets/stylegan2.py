@@ -44,7 +44,7 @@ class EqualLinear(nn.Module):
         return F.leaky_relu(x, 0.2) * SQRT2 if self.activate else x
 
 
-def _blur_kernel() -> Tensor:
+def blur_kernel() -> Tensor:
     """outer([1, 3, 3, 1]) with sum 4: what doubling the size divides by 4 is given back."""
     k = torch.tensor([1.0, 3.0, 3.0, 1.0])
     return torch.outer(k, k) / 16
@@ -57,7 +57,7 @@ class _Blur(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("kernel", _blur_kernel())
+        self.register_buffer("kernel", blur_kernel())
 
     def forward(self, x: Tensor) -> Tensor:
         c = x.shape[1]
@@ -71,7 +71,7 @@ class _Upsample(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("kernel", _blur_kernel())
+        self.register_buffer("kernel", blur_kernel())
 
     def forward(self, x: Tensor) -> Tensor:
         c = x.shape[1]
