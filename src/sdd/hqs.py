@@ -13,6 +13,7 @@ Entropies are computed in float64 and kept as their deficit log n − H_t, which
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,12 @@ def entropy_deficit(d: Tensor) -> Tensor:
     """
     x = d.double().flatten(1)
     x = x - x.mean(1, keepdim=True)
-    top = x.max(1, keepdim=True).values
-    if float(top.max()) < 0.5:  # log1p of the mean of expm1 keeps every digit of a small deficit
-        mean = torch.expm1(x).mean(1)
-        return ((x * torch.exp(x)).mean(1)) / (1 + mean) - torch.log1p(mean)
+    top = x.amax(1, keepdim=True)
     p = torch.softmax(x, 1)
-    return (p * x).sum(1) - (torch.exp(x - top).mean(1).log() + top[:, 0])
+    large = (p * x).sum(1) - (torch.exp(x - top).mean(1).log() + top[:, 0])
+    mean = torch.expm1(x).mean(1)  # log1p of it keeps every digit of a small deficit
+    small = (x * torch.exp(x)).mean(1) / (1 + mean) - torch.log1p(mean)
+    return torch.where(top[:, 0] < 0.5, small, large)
 
 
 def strength(d: Tensor) -> Tensor:
@@ -54,6 +55,19 @@ def min_max(x: Tensor) -> Tensor:
     """Each row of (N, T) to [0, 1]; Equation 11. A row that does not vary becomes zeros."""
     low, high = x.min(1, keepdim=True).values, x.max(1, keepdim=True).values
     return torch.where(high > low, (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny), torch.zeros_like(x))
+
+
+def published_deficit(gradient: Tensor) -> Tensor:
+    """log(H·W) minus `published_entropy`, without the rounding that float32 gives it: (B, C, H, W) → (B,) float64."""
+    return entropy_deficit(gradient.double().abs().mean(1))
+
+
+def published_entropy(gradient: Tensor) -> Tensor:
+    """The score of the paper's released code, to compare with: the gradient on the *image* (B, C, H, W) → (B,) float64.
+
+    Not Equation 9: the entropy of a softmax over pixels of the channel mean of |gradient|. That code sums it over the batch.
+    """
+    return math.log(gradient.shape[-2] * gradient.shape[-1]) - published_deficit(gradient)
 
 
 @dataclass(frozen=True)
@@ -162,22 +176,24 @@ def search(
 ) -> HQS:
     """Score every timestep for `prompt` on source `images` (N, 3, H, W) in [−1, 1].
 
-    d_t is the paper's gradient (`guidance.sds`) on the source's latent. An image's noise depends on (`seed`, its place) alone
-    and is the same at every t, so that neither the batch size nor the other timesteps change a score.
+    d_t is the paper's gradient (`guidance.sds`) on the source's latent. An image's noise depends on `seed` and the image alone
+    and is the same at every t, so that neither the batch size, the order, the other images nor the other timesteps change
+    a score.
 
     Raises:
-        SddError: no images, a timestep outside the schedule, or a gradient that is not finite.
+        SddError: no images, a timestep outside the schedule, or an image or a gradient that is not finite.
     """
     count = teacher.num_timesteps
     steps = tuple(timesteps) if timesteps is not None else default_timesteps(count)
     if len(images) == 0 or not steps:
         raise SddError("the search needs at least one source image and one timestep")
     if any(not 0 <= t < count for t in steps):
-        raise SddError(f"timesteps lie between 0 and {count - 1}, not {sorted(steps)[0]}…{sorted(steps)[-1]}")
+        raise SddError(f"timesteps lie between 0 and {count - 1}, not {min(steps)}…{max(steps)}")
+    if not bool(torch.isfinite(images).all()):
+        raise SddError("a source image holds values that are not finite; images lie between -1 and 1")
     latents = torch.cat([teacher.encode_image(part, sample=False) for part in images.split(batch)])
     shape = latents.shape[1:]
-    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed * 1_000_003 + i)) for i in range(len(latents))])
-    noise = noise.to(latents)
+    noise = torch.stack([torch.randn(shape, generator=_random(seed, image)) for image in images]).to(latents)
     null, text = teacher.encode_text([""]), teacher.encode_text([prompt])
     pairs = [(i, j) for j in range(len(steps)) for i in range(len(latents))]
     deficit = torch.zeros(len(latents), len(steps), dtype=torch.float64)
@@ -193,17 +209,24 @@ def search(
         eps = [teacher.predict_noise(noisy, t, c.repeat(len(part))) for c in (null, text)]
         d = guidance.sds(*eps, noise[index], guidance.weight(teacher.alphas_cumprod, t).to(latents), scale)
         if not bool(torch.isfinite(d).all()):
-            raise SddError("the teacher's prediction is not finite; its weights are broken, or the precision is too low")
+            raise SddError(
+                "the teacher's prediction is not finite; its weights are broken, or the precision is too low"
+            )
         for (i, j), h, n in zip(part, entropy_deficit(d).tolist(), strength(d).tolist(), strict=True):
             deficit[i, j], norm[i, j] = h, n
     return HQS(prompt, steps, deficit, norm, int(torch.Size(shape).numel()), scale)
 
 
-def timestep_set(hqs: HQS | None, strategy: str) -> list[int]:
-    """The timesteps to train at.
+def _random(seed: int, image: Tensor) -> torch.Generator:
+    """A generator for an image: of its mean to three digits, which another machine's rounding does not change."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + round(1000 * float(image.double().mean())))
+
+
+def timestep_set(hqs: HQS | None, strategy: str, count: int = 1000) -> list[int]:
+    """The timesteps to train at, for a schedule of `count`.
 
     `largest`: the one with the largest HQS. `above:ξ`: all with HQS > ξ (S of the paper). `random`: every timestep of
-    [20, 980], whatever the HQS says (the paper's ablation). `list:700,750`: just those.
+    [20, 980] (of 1000), whatever the HQS says (the paper's ablation). `list:700,750`: just those.
 
     Raises:
         SddError: an unknown strategy, or one that selects nothing.
@@ -214,11 +237,11 @@ def timestep_set(hqs: HQS | None, strategy: str) -> list[int]:
             steps = [int(part) for part in rest.split(",")]
         except ValueError:
             raise SddError(f"{strategy!r} should list whole numbers, as in list:700,750") from None
-        if any(not 0 <= t < 1000 for t in steps):
-            raise SddError(f"{strategy!r} holds a timestep outside 0…999")
+        if any(not 0 <= t < count for t in steps):
+            raise SddError(f"{strategy!r} holds a timestep outside 0…{count - 1}")
         return steps
     if kind == "random" and not rest:
-        return list(range(20, 981))
+        return list(range(count // 50, count - count // 50 + 1)) if count >= 50 else list(range(count))
     if hqs is not None and kind == "largest" and not rest:
         return [hqs.timesteps[int(hqs.score.argmax())]]
     if hqs is not None and kind == "above":
