@@ -23,7 +23,7 @@ RAIL = "CreativeML Open RAIL-M"
 class Entry:
     """One named model.
 
-    `kind` is what `sdd.io.load` makes of it; `layout` says what the file holds. `url` is its authors' own source.
+    `kind` is what it is for; `layout` says what the file holds. `url` is its authors' own source.
     `hub` is a repository on the Hugging Face hub: with `file` it names one file in it (`hub_file` if it has another
     name there), without one the whole folder. `size` is in bytes, `None` where it is not known.
     """
