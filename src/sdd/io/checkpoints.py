@@ -125,6 +125,10 @@ def load(
     if not isinstance(path_or_tensors, (str, Path)):
         return _read(path_or_tensors, "the given tensors", kind, options)
     path = Path(path_or_tensors).expanduser()
+    if not path.exists():
+        from sdd.io import zoo
+
+        path = zoo.resolve(path_or_tensors) if str(path_or_tensors) in zoo.ENTRIES else path
     if path.is_dir():
         return _folder(path, kind, options)
     if kind in (None, "editor") and path.is_file() and _is_editor(path):
@@ -134,12 +138,9 @@ def load(
     return _read(safe.read(path), str(path), kind, options, beside=path.parent)
 
 
-def _readers() -> Iterator[Reader]:
-    from importlib.util import find_spec
-
-    for name in READER_MODULES:
-        if find_spec(name):
-            yield from import_module(name).READERS
+def _readers() -> list[Reader]:
+    every = [reader for name in READER_MODULES for reader in import_module(name).READERS]
+    return sorted(every, key=lambda reader: reader[0] == "latents")  # last: any single tensor may be codes
 
 
 def _read(raw: Any, label: str, kind: str | None, options: Mapping[str, Any], beside: Path | None = None) -> Loaded:
