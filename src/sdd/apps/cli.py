@@ -725,6 +725,8 @@ def _print_editor(path: Path, info: EditorInfo) -> None:
 
 def main() -> None:
     """Entry point of the command `sdd`."""
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # their warnings are for their developers; errors still speak
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no sparklines gets question marks
