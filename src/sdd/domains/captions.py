@@ -154,7 +154,8 @@ def tilt_word(degrees: float) -> str | None:
     return "none" if abs(degrees) < 2 else "right" if degrees > 7 else "left" if degrees < -7 else None
 
 
-def _word(avatar: Avatar, attribute: str) -> str | None:
+def word(avatar: Avatar, attribute: str) -> str | None:
+    """What the captions call an attribute of this person; None where they have no word for it."""
     value = avatar.attributes[attribute]
     if attribute == "tilt":
         return tilt_word(value)
@@ -164,10 +165,10 @@ def _word(avatar: Avatar, attribute: str) -> str | None:
 
 
 def _phrase(avatar: Avatar, attribute: str, rng: np.random.Generator) -> str | None:
-    word = _word(avatar, attribute)
-    if word is None or not avatar.visible(attribute):
+    said = word(avatar, attribute)
+    if said is None or not avatar.visible(attribute):
         return None
-    text = str(rng.choice(PHRASES[attribute][word]))
+    text = str(rng.choice(PHRASES[attribute][said]))
     color = ""
     if "{c}" in text and rng.random() < 0.5:
         name = avatar.attributes[_COLOR_OF[attribute]]
@@ -175,29 +176,39 @@ def _phrase(avatar: Avatar, attribute: str, rng: np.random.Generator) -> str | N
     return " ".join(text.replace("{c}", color).split()).replace("a auburn", "an auburn")
 
 
-def caption(avatar: Avatar, rng: np.random.Generator) -> str:
-    """A caption of a random part of what the picture shows.
+def mentions(avatar: Avatar, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """A random part of what the picture shows: attributes, and how each is worded.
 
-    Absences ("no hat") are seldom said, and about a quarter of the captions say one thing only, so that a bare "white hair" is in the language.
+    Absences ("no hat") are seldom said, and about a quarter of the lists say one thing only, so that a bare "white hair" is in the language.
     """
     names = list(rng.permutation(list(PHRASES)))
     count = 1 if rng.random() < 0.25 else int(rng.integers(2, 9))
-    phrases: list[str] = []
+    found: list[tuple[str, str]] = []
     for name in names:
-        absent = _word(avatar, name) in ("none", "neutral", "open")
+        absent = word(avatar, name) in ("none", "neutral", "open")
         if absent and rng.random() < 0.7:
             continue
         phrase = _phrase(avatar, name, rng)
         if phrase:
-            phrases.append(phrase)
-        if len(phrases) == count:
+            found.append((str(name), phrase))
+        if len(found) == count:
             break
-    if not phrases:
-        phrases = [str(rng.choice(PHRASES["skin_color"][avatar.attributes["skin_color"]]))]
+    if not found:
+        found = [("skin_color", str(rng.choice(PHRASES["skin_color"][avatar.attributes["skin_color"]])))]
+    return found
+
+
+def sentence(phrases: list[str], rng: np.random.Generator) -> str:
+    """Phrases as one caption: bare, or in a full sentence."""
     if rng.random() < 0.45:
         return ", ".join(phrases)
     listing = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
     return str(rng.choice(_FRAMES)).format(listing)
+
+
+def caption(avatar: Avatar, rng: np.random.Generator) -> str:
+    """A caption of a random part of what the picture shows (`mentions`, `sentence`)."""
+    return sentence([phrase for _, phrase in mentions(avatar, rng)], rng)
 
 
 def words() -> list[str]:
