@@ -3,8 +3,8 @@
     python -m recipes.clip --which embedded       # for methods that steer by CLIP
     python -m recipes.clip --which judge          # another seed and another shape: judges, and teaches nothing
 
-A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' own tokenizer: symmetric cross-entropy over
-the batch, with the temperature learned. Every picture gets a new caption at every visit.
+A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' own tokenizer: symmetric
+cross-entropy over the batch, with the temperature learned. Every picture gets a new caption at every visit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ from sdd.io.clip import pixels as normalise
 
 SIZE = 64
 SHAPES: dict[str, dict[str, int]] = {
-    "embedded": {"patch": 8, "width": 128, "layers": 4, "text": 128, "text_layers": 3, "heads": 4, "joint": 128, "seed": 0},
+    "embedded": {
+        "patch": 8,
+        "width": 128,
+        "layers": 4,
+        "text": 128,
+        "text_layers": 3,
+        "heads": 4,
+        "joint": 128,
+        "seed": 0,
+    },
     "judge": {"patch": 8, "width": 160, "layers": 3, "text": 96, "text_layers": 4, "heads": 4, "joint": 96, "seed": 1},
 }
 ASKED = ("hair_color", "skin_color", "facial_hair", "accessories", "mouth", "hat")
@@ -53,7 +62,9 @@ def build(which: str, tokenizer: Any) -> Any:
 
 def embed_images(net: Any, images: Tensor) -> Tensor:
     """Unit features of pictures (B, 3, 64, 64) in [-1, 1]."""
-    return F.normalize(net.visual_projection(net.vision_model(pixel_values=normalise(images, SIZE)).pooler_output), dim=1)
+    return F.normalize(
+        net.visual_projection(net.vision_model(pixel_values=normalise(images, SIZE)).pooler_output), dim=1
+    )
 
 
 def embed_texts(net: Any, tokens: Tensor) -> Tensor:
@@ -86,7 +97,9 @@ def main() -> None:
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], lr=args.lr, betas=(0.9, 0.98)
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
+        lr=args.lr,
+        betas=(0.9, 0.98),
     )
 
     def step(i: int) -> dict[str, float]:
@@ -114,9 +127,13 @@ def main() -> None:
         """Share of held-out pictures for which the right value's wording is the nearest."""
         figures = {}
         with average.applied(), autocast():
-            seen = torch.cat([embed_images(net, to_images(pixels[k : min(held, k + 100)], SIZE)) for k in range(0, held, 100)])
+            seen = torch.cat(
+                [embed_images(net, to_images(pixels[k : min(held, k + 100)], SIZE)) for k in range(0, held, 100)]
+            )
             for attribute in ASKED:
-                words = [" ".join(PHRASES[attribute][v][0].replace("{c}", "").split()) for v in avatars.values(attribute)]
+                words = [
+                    " ".join(PHRASES[attribute][v][0].replace("{c}", "").split()) for v in avatars.values(attribute)
+                ]
                 tokens = tokenizer(words, padding="max_length", max_length=LENGTH, return_tensors="pt")["input_ids"]
                 guess = (seen @ embed_texts(net, tokens.to(seen.device)).T).argmax(1).cpu()
                 shown = truth[attribute] >= 0

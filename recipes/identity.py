@@ -3,9 +3,9 @@
     python -m recipes.identity --draw             # pictures of 400 people, 12 each (minutes, two processes)
     python -m recipes.identity --steps 3000
 
-A person is skin colour, hair drawing and hair colour, no two of them alike; mood, beard, glasses, clothes, background and
-framing vary from picture to picture. An IR-SE network of small size with ArcFace's additive angular margin (arXiv 1801.07698,
-equation 3); the classes' centres are thrown away afterwards.
+A person is skin colour, hair drawing and hair colour, no two of them alike; mood, beard, glasses, clothes, background
+and framing vary from picture to picture. An IR-SE network of small size with ArcFace's additive angular margin (arXiv
+1801.07698, equation 3); the classes' centres are thrown away afterwards.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def main() -> None:
 
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
-        """Of people never seen: likeness of two pictures of one person and of two, and how often the former is larger."""
+        """Of people never seen: likeness of two pictures of one and of two, and how often the former is larger."""
         with average.applied(), autocast():
             held = [to_images(part) for part in pixels[-HELD:]]
             features = torch.stack([identity_features(net, part).float() for part in held])  # (HELD, PICTURES, E)

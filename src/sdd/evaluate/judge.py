@@ -95,8 +95,8 @@ class Judge:
         """What the pictures (B, 3, H, W) in [-1, 1] show.
 
         Returns:
-            For each discrete attribute (B,) int64 indices into `avatars.values(attribute)`, for each continuous one (B,)
-            float32 in its own unit (degrees, percent, factor).
+            For each discrete attribute (B,) int64 indices into `avatars.values(attribute)`, for each continuous one
+            (B,) float32 in its own unit (degrees, percent, factor).
         """
         found: dict[str, list[Tensor]] = {name: [] for name in self.attributes}
         for part in images.split(BATCH):
@@ -163,7 +163,9 @@ class Judge:
         """CLIP features of texts, of unit length: (B, E)."""
         clip = self._clip()
         length = clip.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        tokens = self.tokenizer(
+            list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
         pooled = clip.text_model(input_ids=tokens["input_ids"].to(self.device)).pooler_output
         return F.normalize(clip.text_projection(pooled), dim=1).cpu()
 

@@ -1,16 +1,17 @@
 """How good an edit is, where the right answer is known.
 
 x is the source picture, y the edited one, r the unedited reconstruction (x itself for methods that do not invert), c a
-counterfactual: the same person with the asked option changed. M is the set of pixels in which any channel of c and x differ.
+counterfactual: the same person with the asked option changed. M is the set of pixels in which any channel of c and x
+differ.
 
     editability = 1 − Σ_M |y − c| / Σ_M |x − c|      1: the exact edit; 0: nothing done
     fidelity    = PSNR of y against x outside M      dB, peak 2
-    gain        = 1 − Σ |y − c| / Σ |r − c|          over the whole picture; punishes collapse, which editability does not
+    gain        = 1 − Σ |y − c| / Σ |r − c|          over the whole picture; punishes collapse, as editability does not
     success       = the judge reads the asked value
     side effects  = share of the other attributes whose reading differs between r and y
 
-Where a prompt has several valid counterfactuals ("a beard" has two drawings) each picture is compared with the one for which
-its editability is largest, in all three measures. All functions are pure; images are (B, 3, H, W) in [-1, 1].
+Where a prompt has several valid counterfactuals ("a beard" has two drawings) each picture is compared with the one for
+which its editability is largest, in all three measures. All functions are pure; images are (B, 3, H, W) in [-1, 1].
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ def measure(edited: Tensor, source: Tensor, reconstruction: Tensor, counterfactu
 def counterfactuals(person: Avatar, changes: Sequence[dict[str, Any]], size: int = avatars.IMAGE_SIZE) -> Tensor:
     """The valid pictures of an edit, (K, 3, size, size).
 
-    Every drawing of the asked word (`Avatar.counterfactuals`), in every colour of a thing that the source does not show and
-    the prompt does not name: the beard that "a beard" adds had no colour before.
+    Every drawing of the asked word (`Avatar.counterfactuals`), in every colour of a thing that the source does not show
+    and the prompt does not name: the beard that "a beard" adds had no colour before.
 
     Args:
         changes: the edits the prompt may mean, any of which is right.
@@ -134,11 +135,13 @@ def side_effects(
 
     Args:
         before: the judge's readings (`Judge.read`) of the unedited reconstructions. after: of the edited pictures.
-        kept: for each picture the attributes it should keep (`others`). A discrete one changed if another word is read, a
-            continuous one if the reading moved by `judge.TOLERANCE` (0.2) of half its range: 4 degrees, 1.6 percent, 0.035.
+        kept: for each picture the attributes it should keep (`others`). A discrete one changed if another word is read,
+            a continuous one if the reading moved by `judge.TOLERANCE` (0.2) of half its range: 4 degrees, 1.6 percent,
+            0.035.
 
     Returns:
-        (B,) float64, nan for a picture that keeps nothing; and for each attribute the share of pictures in which it changed.
+        (B,) float64, nan for a picture that keeps nothing; and for each attribute the share of pictures in which it
+        changed.
     """
     changed = {name: ~same(name, before[name], after[name]) for name in before}
     shares, counts = [], dict[str, list[bool]]()
@@ -163,7 +166,9 @@ def identity_similarity(domain: Domain, a: Tensor, b: Tensor, batch: int = 32) -
 
     with torch.no_grad():
         pairs = zip(a.split(batch), b.split(batch), strict=True)
-        parts = [(identity_features(domain.identity, p) * identity_features(domain.identity, q)).sum(1) for p, q in pairs]
+        parts = [
+            (identity_features(domain.identity, p) * identity_features(domain.identity, q)).sum(1) for p, q in pairs
+        ]
     return torch.cat(parts) if parts else torch.zeros(0)
 
 
