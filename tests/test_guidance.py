@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from parity import fixture
-from toy import ToyTeacher
 
+from parity import fixture
 from sdd import guidance
 from sdd.teacher import resize
+from toy import ToyTeacher
 
 SHAPE = (3, 4, 5, 6)
 
@@ -98,7 +98,7 @@ def test_topk_of_everything_changes_nothing(per_sample):
 
 
 class TestGaussianTeacher:
-    """Latents are N(μ_γ, S²) under each prompt, so ε_θ is affine in the noise: a pair ±ε averages to the expectation."""
+    """Latents are N(μ_γ, S²) under each prompt, so ε_θ is affine in the noise: ±ε average to the expectation."""
 
     scale = 4.0
 

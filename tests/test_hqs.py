@@ -1,15 +1,15 @@
-"""The hybrid quality score: Equations 8–12 on known answers, its invariances, the timestep sets, the published metric."""
+"""The hybrid quality score: Equations 8–12 on known answers, invariances, timestep sets, the published metric."""
 
 import math
 from decimal import Decimal, localcontext
 
 import pytest
 import torch
-from parity import fixture
-from toy import ToyTeacher
 
+from parity import fixture
 from sdd import guidance, hqs
 from sdd.errors import SddError
+from toy import ToyTeacher
 
 STEPS = (100, 300, 500, 700, 900)
 
@@ -80,7 +80,7 @@ def test_min_max_of_each_row():
 
 @pytest.fixture
 def curve():
-    """Two images, three timesteps. N̄ rows (0, 1, ½), (0, ½, 1); H̄ = 1 − min-max of the deficit: (1, ½, 0), (1, 0, 0)."""
+    """Two images, three timesteps. N̄: (0, 1, ½), (0, ½, 1); H̄ = 1 − min-max of the deficit: (1, ½, 0), (1, 0, 0)."""
     norm = torch.tensor([[1.0, 3, 2], [10, 20, 30]], dtype=torch.float64)
     deficit = torch.tensor([[0.0, 2, 4], [1e-9, 3e-9, 3e-9]], dtype=torch.float64)
     return hqs.HQS("white hair", (100, 500, 900), deficit, norm, 64, 7.5)

@@ -24,5 +24,5 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
 
 
 def quick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it (CUDA, CPUs with AMX); elsewhere float32, which is then many times quicker."""
+    """bfloat16 where the hardware multiplies it (CUDA, CPUs with AMX); elsewhere float32, then many times quicker."""
     return torch.bfloat16 if device.type == "cuda" or torch.cpu._is_amx_tile_supported() else torch.float32

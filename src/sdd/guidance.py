@@ -2,12 +2,13 @@
 
 With ε₀ = ε_θ(x_t, t, ∅), ε_γ = ε_θ(x_t, t, γ), ε̂ = ε₀ + s (ε_γ − ε₀) and w = w(t):
 
-    sds   w (ε̂ − ε)                score distillation (DreamFusion, arXiv 2209.14988); the one of arXiv 2307.08448, Algorithm 1
-    csd   w (ε_γ − ε₀)             classifier score distillation (arXiv 2310.19415): sds without the noisy part
-    dds   w (ε̂ − ε̂_source)         delta denoising score (arXiv 2304.07090): what the source would have got is taken off
+    sds   w (ε̂ − ε)            score distillation (arXiv 2209.14988); the paper's (arXiv 2307.08448, Algorithm 1)
+    csd   w (ε_γ − ε₀)         classifier score distillation (arXiv 2310.19415): sds without the noisy part
+    dds   w (ε̂ − ε̂_source)     delta denoising score (arXiv 2304.07090): less what the source would have got
 
-In all of them the U-Net's Jacobian is skipped: the gradient is on the clean latent x₀, to be pushed back through the encoder.
-Tensors are (B, C, h, w); `weight` is w(t), a number or (B, 1, 1, 1). Moving *against* the gradient moves towards the prompt.
+In all of them the U-Net's Jacobian is skipped: the gradient is on the clean latent x₀, to be pushed back through the
+encoder. Tensors are (B, C, h, w); `weight` is w(t), a number or (B, 1, 1, 1). Moving *against* the gradient moves
+towards the prompt.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The hybrid quality score of each timestep for a prompt (arXiv 2307.08448, Equations 8–12), and the timesteps it selects.
+"""The hybrid quality score of each timestep for a prompt (arXiv 2307.08448, Equations 8–12), and what it selects.
 
 For a source image y and the teacher's gradient d_t(y, γ) on its latent (8), with n = h·w·c entries:
 
@@ -65,14 +65,15 @@ def published_deficit(gradient: Tensor) -> Tensor:
 def published_entropy(gradient: Tensor) -> Tensor:
     """The score of the paper's released code, to compare with: the gradient on the *image* (B, C, H, W) → (B,) float64.
 
-    Not Equation 9: the entropy of a softmax over pixels of the channel mean of |gradient|. That code sums it over the batch.
+    Not Equation 9: the entropy of a softmax over pixels of the channel mean of |gradient|. That code sums it over
+    the batch.
     """
     return math.log(gradient.shape[-2] * gradient.shape[-1]) - published_deficit(gradient)
 
 
 @dataclass(frozen=True)
 class HQS:
-    """Scores of `timesteps` (T,) for `prompt`; `deficit` = log n − H_t and `norm` = N_t are (N, T) float64, one row an image."""
+    """Scores of `timesteps` (T,) for `prompt`: `deficit` = log n − H_t, `norm` = N_t; (N, T) float64, a row an image."""
 
     prompt: str
     timesteps: tuple[int, ...]
@@ -176,9 +177,9 @@ def search(
 ) -> HQS:
     """Score every timestep for `prompt` on source `images` (N, 3, H, W) in [−1, 1].
 
-    d_t is the paper's gradient (`guidance.sds`) on the source's latent. An image's noise depends on `seed` and the image alone
-    and is the same at every t, so that neither the batch size, the order, the other images nor the other timesteps change
-    a score.
+    d_t is the paper's gradient (`guidance.sds`) on the source's latent. An image's noise depends on `seed` and the
+    image alone and is the same at every t, so that neither the batch size, the order, the other images nor the other
+    timesteps change its row.
 
     Raises:
         SddError: no images, a timestep outside the schedule, or an image or a gradient that is not finite.
@@ -209,9 +210,7 @@ def search(
         eps = [teacher.predict_noise(noisy, t, c.repeat(len(part))) for c in (null, text)]
         d = guidance.sds(*eps, noise[index], guidance.weight(teacher.alphas_cumprod, t).to(latents), scale)
         if not bool(torch.isfinite(d).all()):
-            raise SddError(
-                "the teacher's prediction is not finite; its weights are broken, or the precision is too low"
-            )
+            raise SddError("the teacher's prediction is not finite: broken weights, or too low a precision")
         for (i, j), h, n in zip(part, entropy_deficit(d).tolist(), strength(d).tolist(), strict=True):
             deficit[i, j], norm[i, j] = h, n
     return HQS(prompt, steps, deficit, norm, int(torch.Size(shape).numel()), scale)
