@@ -223,6 +223,28 @@ def test_sample_avatars() -> None:
         assert torch.allclose(images.read_image(f"s/{entry['file']}"), person.render(), atol=1e-6)
 
 
+def test_import_makes_an_editor_of_a_published_mapper() -> None:
+    mapper = build_mapper({"kind": "LevelsMapper", "style_dim": STYLE_DIM}, torch.Generator().manual_seed(3))
+    torch.save({"mapper": mapper.state_dict(), "optimizer": {}}, "white_hair.pt")
+    assert run("import", "white_hair.pt", "--domain", "toy").exit_code == 0
+    imported = Editor.load("white_hair.safetensors", toy_domain())
+    assert imported.prompt == "white hair" and any("white_hair.pt" in note for note in imported.info.notes)
+    codes = toy_domain().latent_mean + 0.1 * torch.randn(2, *toy_domain().latent_mean.shape)
+    edited = toy_domain().generator.synthesis(codes + 0.1 * mapper(codes)).clamp(-1, 1)
+    assert torch.allclose(Editor.compose([imported]).draw(codes), edited, atol=1e-5)
+    other = build_mapper({"kind": "LevelsMapper", "style_dim": STYLE_DIM + 1})
+    torch.save(other.state_dict(), "other.pt")
+    assert "does not fit" in refused("import", "other.pt", "--domain", "toy")
+    assert "--generator" in refused("import", "white_hair.pt", "-o", "again.safetensors")
+
+
+def test_inspect_says_what_a_file_is() -> None:
+    make_editor("e.safetensors")
+    result = run("inspect", "e.safetensors")
+    assert result.exit_code == 0 and "editor" in result.stdout
+    assert json.loads(run("inspect", "e.safetensors", "--json").stdout)["kind"] == "editor"
+
+
 def test_models_lists_the_zoo() -> None:
     result = run("models")
     assert result.exit_code == 0 and "ffhq" in result.stdout and "NVIDIA" in result.stdout
@@ -338,7 +360,7 @@ def test_sample_and_domains_refuse() -> None:
     assert "missing.pt" in refused("domain", "add", "mine", "--generator", "missing.pt")
     assert "Bad Name" in refused("domain", "add", "Bad Name", "--generator", "missing.pt")
     assert "missing.pt" in refused("inspect", "missing.pt")
-    assert "generator" in refused("import", "missing.pt")
+    assert "missing.pt" in refused("import", "missing.pt")
 
 
 def test_surprises_become_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -352,7 +352,7 @@ def demo(
 def import_(
     mapper: Annotated[Path, typer.Argument(help="A mapper trained with the published SDD or with StyleCLIP.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The editor file; <name>.safetensors.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="The text it was trained for; by default the file's name.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The text it was trained for, if the file does not say.")] = None,
     domain: DomainName = None,
     generator: GeneratorFile = None,
     encoder: EncoderFile = None,
@@ -362,14 +362,17 @@ def import_(
     """Turn a published mapper into an editor file."""
     path = out or Path(f"{mapper.stem}.safetensors")
     _check_file(path)
-    if domain is None and generator is None:
-        raise SddError("a mapper belongs to the generator it was trained for; give it with --generator or --domain")
-    from sdd.apps.imports import import_mapper
-
-    place = _domain(domain, "cpu", generator=generator, encoder=encoder, identity=identity, crop=crop)
-    editor = import_mapper(mapper, place, prompt or mapper.stem.replace("_", " "))
     if path.exists() and mapper.exists() and path.samefile(mapper):
         raise SddError(f"{path} is the file to import, which is not overwritten; name another with -o")
+    from sdd.apps.imports import import_mapper, read_mapper
+
+    found = read_mapper(mapper)
+    if domain is None and generator is None:
+        if "decoder" not in found.parts:
+            raise SddError("a mapper belongs to the generator it was trained for; give it with --generator or --domain")
+        generator = str(mapper)  # StyleCLIP keeps both in one file
+    place = _domain(domain, "cpu", generator=generator, encoder=encoder, identity=identity, crop=crop)
+    editor = import_mapper(mapper, found, place, prompt)
     editor.save(path)
     _say(f"wrote {path}: {editor.info.mapper.get('kind')} mapper for {editor.prompt!r}, domain {editor.info.domain}")
 

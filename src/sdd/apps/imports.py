@@ -15,20 +15,35 @@ from sdd.nets.mapper import Mapper
 
 if TYPE_CHECKING:
     from sdd.domains import Domain
+    from sdd.io import Loaded
 
 
-def import_mapper(path: Path, domain: Domain, prompt: str) -> Editor:
-    """The editor of a published mapper (SDD, StyleCLIP) with the domain of the generator it was trained for.
+def read_mapper(path: Path) -> Loaded:
+    """The mapper in a file, with what else the file holds.
 
     Raises:
-        SddError: the file holds no mapper, or the mapper does not fit the generator's codes.
+        SddError: the file cannot be read or holds something else.
     """
     loaded = load(path)
     if not isinstance(loaded.module, Mapper):
         raise SddError(f"{path} holds a {loaded.kind}, not a mapper; `sdd inspect` says what a file is")
+    return loaded
+
+
+def import_mapper(path: Path, loaded: Loaded, domain: Domain, prompt: str | None = None) -> Editor:
+    """The editor of a published mapper (SDD, StyleCLIP) with the domain of the generator it was trained for.
+
+    Args:
+        path: the mapper's file, for messages and notes.
+        loaded: what `read_mapper` found in it.
+        prompt: the text it was trained for; None for what the file says, else its name.
+
+    Raises:
+        SddError: the mapper does not fit the generator's codes.
+    """
     mapper = loaded.module
     info = EditorInfo(
-        prompt=prompt,
+        prompt=prompt or str(loaded.config.get("description") or path.stem.replace("_", " ")),
         domain=domain.name,
         generator=domain.generator_hash,
         mapper=mapper.config(),
