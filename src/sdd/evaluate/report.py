@@ -172,9 +172,9 @@ def _editors(part: dict[str, Any], pictures: Path | None) -> list[str]:
     lines = [
         "## Editors",
         "",
-        f"One editor a prompt, all at strength {f['strength']:g}: the one with the largest mean gain on *other* held-out "
-        "people. Editability 1 is the exact edit and 0 nothing done; gain punishes whatever else changed; side effects are "
-        "the attributes that the judge reads otherwise than in the unedited reconstruction.",
+        f"One editor a prompt, all at strength {f['strength']:g}: the one with the largest mean gain on *other* "
+        "held-out people. Editability 1 is the exact edit and 0 nothing done; gain punishes whatever else changed; "
+        "side effects are the attributes that the judge reads otherwise than in the unedited reconstruction.",
         "",
         *_table(["prompt", "t", *(c.replace("_", " ") for c in columns)], rows),
         "",
@@ -201,8 +201,9 @@ def _hqs(part: dict[str, Any], pictures: Path | None) -> list[str]:
     lines = [
         "## The hybrid quality score against the truth",
         "",
-        f"An editor trained at each single timestep for {part['steps']} steps, its measured gain (best along the strength "
-        f"curve) ranked against HQS: Spearman {f['spearman']:+.2f} on average. The paper claims strongly positive.",
+        f"An editor trained at each single timestep for {part['steps']} steps, its measured gain (best along the "
+        f"strength curve) ranked against HQS: Spearman {f['spearman']:+.2f} on average. The paper claims it "
+        "strongly positive.",
         "",
         *_table(["prompt", "Spearman", "t of the largest HQS", "t of the largest gain", "that gain"], rows),
         "",

@@ -1,0 +1,209 @@
+"""Write a model card for each shipped model: data, recipe, figures, licence.
+
+    python -m recipes.cards
+
+Cards go beside the weights, into `src/sdd/weights/avatars/README.md`. Sizes and shapes are read from the files, figures
+from the recipes' logs and the benchmark's JSON (docs/figures); what was not measured is said so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from recipes.data import home
+from recipes.ship import WEIGHTS
+from sdd.io.files import write_text
+
+FIGURES = Path(__file__).parents[1] / "docs" / "figures"
+DATA = (
+    'Pictures drawn with DiceBear\'s style "Avataaars" by Pablo Stanley (see THIRD_PARTY_NOTICES.md), 128×128, from '
+    '`avatars.sample(N, 0, "train")`; captions from the grammar in `sdd.domains.captions`. No photograph, no person and '
+    "no scraped text is in them."
+)
+LICENCE = "Apache-2.0, as the code. The weights were trained by this project from random initialisation."
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is to be said about one model.
+
+    Attributes:
+        files: of the model, relative to the weights' folder; folders count as all they hold.
+        what: the architecture and its input and output.
+        recipe: commands that make it from nothing.
+        run: the recipes' folder whose log has its training figures.
+        measured: (part of the benchmark, figure, wording, unit).
+        limits: what it must not be used for, or does badly.
+    """
+
+    title: str
+    files: tuple[str, ...]
+    what: str
+    recipe: tuple[str, ...]
+    run: str
+    measured: tuple[tuple[str, str, str, str], ...]
+    limits: str
+
+    def text(self) -> str:
+        """The card, in markdown; empty if none of its files is shipped."""
+        found = [f for name in self.files for f in _files(WEIGHTS / name)]
+        if not found:
+            return ""
+        values = sum(_values(f) for f in found)
+        size = sum(f.stat().st_size for f in found)
+        lines = [
+            f"## {self.title}",
+            "",
+            self.what,
+            "",
+            f"* **Files**: {', '.join(f'`{name}`' for name in self.files)}; {values / 1e6:.2f} M values, {size / 1e6:.1f} MB, "
+            "half precision on disk, used in float32.",
+            f"* **Data**: {DATA}",
+            f"* **Recipe**: {'; '.join(f'`{command}`' for command in self.recipe)}.",
+            f"* **Training**: {_training(self.run)}",
+            f"* **Figures** on held-out avatars: {self._figures()}",
+            f"* **Limits**: {self.limits}",
+            f"* **Licence**: {LICENCE}",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def _figures(self) -> str:
+        said = []
+        for part, key, wording, unit in self.measured:
+            path = FIGURES / f"{part}.json"
+            if path.is_file():
+                value = json.loads(path.read_text(encoding="utf-8"))["figures"].get(key)
+                if value is not None:
+                    said.append(
+                        f"{wording} {100 * value:.1f} %" if unit == "%" else f"{wording} {value:.3g} {unit}".rstrip()
+                    )
+        return ("; ".join(said) + " (docs/avatars.md has how and on what machine).") if said else "not measured yet."
+
+
+CARDS = (
+    Card(
+        "Generator",
+        ("generator.safetensors",),
+        "StyleGAN2 (arXiv 1912.04958): W+ codes (12, 128) → pictures 128×128. Holds the codes' mean and standard "
+        "deviation as well.",
+        tuple(
+            f"python -m recipes.inversion --stage {s}" for s in ("tiny", "small", "full", "encoder", "joint", "prior")
+        ),
+        "inversion-prior",
+        (
+            ("reconstruction", "psnr", "reconstruction with the encoder", "dB"),
+            ("reconstruction", "fid", "FID in the judge's features", ""),
+        ),
+        "Draws avatars of this one style and nothing else.",
+    ),
+    Card(
+        "Encoder",
+        ("encoder.safetensors",),
+        "A small residual network: pictures 128×128 → W+ codes (12, 128) of the generator above.",
+        ("python -m recipes.inversion --stage encoder", "python -m recipes.inversion --stage joint"),
+        "inversion-joint",
+        (
+            ("reconstruction", "psnr", "PSNR (peak 2)", "dB"),
+            ("reconstruction", "unchanged", "attributes that the judge reads unchanged", "%"),
+        ),
+        "Of a picture that is no avatar it finds the nearest avatar; editors warn of that.",
+    ),
+    Card(
+        "Teacher",
+        ("teacher",),
+        "A text-to-image latent diffusion model as a diffusers `StableDiffusionPipeline`: AutoencoderKL (64×64 pictures), "
+        "CLIPTextModel with a vocabulary of its own, UNet2DConditionModel with cross-attention, 1000 steps, scaled-linear "
+        "betas, ε-prediction.",
+        ("python -m recipes.vae", "python -m recipes.teacher"),
+        "teacher",
+        (
+            ("teacher", "found", "of what captions say the judge finds", "%"),
+            ("teacher", "all_found", "captions of which all is found", "%"),
+        ),
+        "Knows the words of its captions only; others are named in a warning.",
+    ),
+    Card(
+        "Identity network",
+        ("identity.safetensors",),
+        "IR-SE with ArcFace's margin (arXiv 1801.07698): pictures reduced to 64×64 → 128 numbers of unit length. A person "
+        "is skin colour, hair drawing and hair colour; everything else varied while it learned.",
+        ("python -m recipes.identity",),
+        "identity",
+        (("reconstruction", "identity", "likeness of a picture and its reconstruction", ""),),
+        "Tells drawings apart, not people; of no use on photographs.",
+    ),
+    Card(
+        "CLIP",
+        ("clip",),
+        "A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' vocabulary, for methods that "
+        "steer by CLIP.",
+        ("python -m recipes.clip --which embedded",),
+        "clip-embedded",
+        (),
+        "Knows the words of its captions only.",
+    ),
+    Card(
+        "Judge: attributes",
+        ("judge/attributes.safetensors",),
+        "A convolutional classifier of every attribute. Teaches nothing: no training imports it.",
+        ("python -m recipes.judge",),
+        "judge",
+        (("judge", "mean", "mean accuracy over attributes", "%"), ("judge", "worst", "worst attribute", "%")),
+        "Knows whole avatars; what it reads in other pictures means nothing.",
+    ),
+    Card(
+        "Judge: CLIP",
+        ("judge/clip",),
+        "A second `CLIPModel`, of another seed and shape than the CLIP above. Teaches nothing.",
+        ("python -m recipes.clip --which judge",),
+        "clip-judge",
+        (),
+        "Knows the words of its captions only.",
+    ),
+)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path] if path.is_file() else []
+
+
+def _values(path: Path) -> int:
+    if path.suffix != ".safetensors":
+        return 0
+    with safe_open(path, "pt") as file:
+        return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+
+
+def _training(run: str) -> str:
+    """The last line of the recipe's log."""
+    log = home() / run / "log.jsonl"
+    if not log.is_file():
+        return "the log is not on this machine."
+    row: dict[str, Any] = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+    shown = {k: v for k, v in row.items() if k not in ("step", "seconds")}
+    return f"{row['step']} steps; " + ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in shown.items()) + "."
+
+
+def main() -> None:
+    texts = [card.text() for card in CARDS]
+    head = [
+        "# Models of the avatars domain",
+        "",
+        "Written by `python -m recipes.cards`. All of them are small, trained from nothing on drawn avatars, and made to be",
+        "tried and measured, not to be admired. Figures with their bars: docs/avatars.md.",
+        "",
+    ]
+    write_text(WEIGHTS / "README.md", "\n".join(head) + "\n" + "\n".join(t for t in texts if t))
+    missing = [card.title for card, text in zip(CARDS, texts, strict=True) if not text]
+    print(f"wrote {WEIGHTS / 'README.md'}" + (f"; not shipped yet: {', '.join(missing)}" if missing else ""))
+
+
+if __name__ == "__main__":
+    main()
