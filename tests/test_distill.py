@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from sdd.editor import Editor
 from sdd.errors import SddError
 from sdd.hqs import HQS
 from sdd.inversion import encode
+from sdd.nets.arcface import IRSE, identity_features
 from toy import ToyTeacher, toy_domain
 
 QUICK = {"timesteps": "list:500", "scale": 2.0, "images": 24, "hidden": 32, "lr": 0.01, "progress": False}
@@ -52,7 +54,7 @@ def test_the_function_wins():
     ],
 )
 def test_edits_go_where_the_prompt_points(options, held_out):
-    editor = train(**options, max_steps=60)
+    editor = train(**options, max_steps=40)
     moved = redness(editor(held_out)) - redness(editor(held_out, strength=0))
     assert moved.min() > 0.1 and moved.mean() > 0.3
     back = redness(editor(held_out, strength=-1)) - redness(editor(held_out, strength=0))
@@ -239,9 +241,26 @@ def test_signal_power_is_not_fooled_by_noise():
     assert power("sds") == pytest.approx(power("csd") * 30**2, rel=0.3)
 
 
-def test_codes_alone_are_enough():
-    from dataclasses import replace
+def test_identity_is_kept():
+    """With nothing but the identity loss against it, an edit is smaller the more that loss weighs."""
+    torch.manual_seed(0)
+    net = IRSE(units=(1, 1, 1, 1), channels=(8, 8, 16, 16), embedding=16, input_size=32, crop="none")
+    domain = replace(toy_domain(), identity=net.eval().requires_grad_(False))
 
+    def alike(weight):
+        editor = distill(
+            "red", domain, teacher=ToyTeacher(), **QUICK, steps=30, identity=weight, latent_l2=0, strength=1.0
+        )
+        edit = editor.edit(images)
+        assert edit.inversion.identity.shape == (8,)
+        both = (identity_features(net, x) for x in (edit.images, edit.inversion.images))
+        return float(torch.mul(*both).sum(1).mean())
+
+    images = domain.images(8, 3, "test")
+    assert alike(30.0) > alike(0.0) + 0.01
+
+
+def test_codes_alone_are_enough():
     domain = toy_domain()
     codes = encode(domain.images(24, 0, "train"), domain)
     alone = replace(domain, extra={"latents": codes}, draw=None)

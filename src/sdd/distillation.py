@@ -26,7 +26,8 @@ from sdd.config import DistillConfig
 from sdd.editor import Editor, EditorInfo
 from sdd.errors import SddError
 from sdd.hqs import HQS, search, timestep_set
-from sdd.inversion import encode, psnr
+from sdd.inversion import batch_size, encode, psnr
+from sdd.inversion import features as identity_of
 from sdd.nets.mapper import LEVELS, Mapper, StyleMapper, WPlusMapper, build_mapper, level_of, style_layer
 from sdd.regularizers import identity_loss, image_l2, latent_l2, style_l2
 from sdd.run import Run, run_folder
@@ -247,13 +248,13 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
         codes = codes[: settings.images].to(device)
     else:
         images = domain.images(settings.images, seed, "train")
-        codes = encode(images.to(device), domain)
+        codes = encode(images, domain)
     if len(codes) == 0:
         raise SddError(f"the domain {domain.name!r} has no images to train on; give it some")
     random = torch.Generator().manual_seed(seed + 1)  # only the posterior's draws, if they are asked for
     latents, features, shown, quality = [], [], [], []
     wants_identity = settings.identity > 0 and domain.identity is not None
-    size = 16
+    size = batch_size(domain)
     task = bar.add_task("invert the source images", total=len(codes))
     for start in range(0, len(codes), size):
         part = codes[start : start + size]
@@ -264,7 +265,7 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
         if settings.guidance == "dds":
             latents.append(teacher.encode_image(drawn, settings.sample_posterior, random))
         if wants_identity:
-            features.append(_features(domain, drawn))
+            features.append(identity_of(domain, drawn))
         if images is None:
             if not enough:
                 shown.append(drawn)
@@ -278,14 +279,6 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
         float(torch.cat(quality).mean()) if quality else 0.0,
     )
     return source, (images if images is not None else torch.cat(shown))[: settings.search_images].to(device)
-
-
-def _features(domain: Domain, images: Tensor) -> Tensor:
-    from sdd.nets.arcface import identity_features
-
-    assert domain.identity is not None, "asked only of domains that have one"
-    features: Tensor = identity_features(domain.identity, images)
-    return features
 
 
 class Objective:
@@ -376,7 +369,7 @@ class Objective:
             size = style_l2(delta, std) if isinstance(delta, list) else latent_l2(delta, std[0])
             parts["l2"] = settings.latent_l2 * size
         if settings.identity > 0 and self.source.features is not None:
-            features = _features(self.domain, images)
+            features = identity_of(self.domain, images)
             parts["identity"] = settings.identity * identity_loss(features, self.source.features[index])
         if settings.image_l2 > 0:
             with torch.no_grad():
@@ -447,7 +440,7 @@ def _begin(
     """Choose timesteps, levels and scale, and make the mapper."""
     device = source.codes.device
     random = torch.Generator().manual_seed(seed)
-    timesteps = timestep_set(hqs, settings.timesteps)
+    timesteps = timestep_set(hqs, settings.timesteps, teacher.num_timesteps)
     probe = Objective(prompt, domain, teacher, settings, source, space_of(settings.mapper))
     power = signal(probe, timesteps, random)
     layers = [style_layer(i) if probe.space == "style" else i for i in range(len(power))]

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sdd.errors import SddError
-from sdd.inversion import Inversion, encode, invert
+from sdd.inversion import Inversion, batch_size, encode, invert
 from sdd.io.files import write_bytes
 from sdd.nets.mapper import LEVELS, Mapper, build_mapper, level_of, style_layer
 
@@ -132,7 +132,7 @@ class Editor:
         return self
 
     def __call__(
-        self, images: Tensor, strength: float = 1.0, levels: Sequence[str] | None = None, batch: int = 16
+        self, images: Tensor, strength: float = 1.0, levels: Sequence[str] | None = None, batch: int | None = None
     ) -> Tensor:
         """Edited images, (B, 3, S, S) in [-1, 1] at the domain's size S.
 
@@ -140,7 +140,7 @@ class Editor:
             images: (B, 3, H, W) in [-1, 1].
             strength: 0 draws the inversion, 1 the edit, anything else goes further or the other way.
             levels: which of coarse, medium, fine to change; None for all that were trained.
-            batch: images at a time.
+            batch: images at a time; None for what fits a few hundred megabytes.
 
         Raises:
             SddError: unknown level, strength that is not finite, or images of another shape.
@@ -152,7 +152,7 @@ class Editor:
         images: Tensor,
         strength: float = 1.0,
         levels: Sequence[str] | None = None,
-        batch: int = 16,
+        batch: int | None = None,
         refine: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Edit:
@@ -226,12 +226,15 @@ class Composition:
         images: Tensor,
         strength: float | Sequence[float] = 1.0,
         levels: Sequence[str] | None = None,
-        batch: int = 16,
+        batch: int | None = None,
     ) -> Tensor:
         """Edited images; as `Editor.__call__`, with one strength for all editors or one for each."""
         self._check(images)
         strengths = self._strengths(strength)
-        parts = [self.draw(encode(part, self.domain, batch), strengths, levels) for part in images.split(batch)]
+        parts = [
+            self.draw(encode(part, self.domain, len(part)), strengths, levels)
+            for part in images.split(batch or batch_size(self.domain))
+        ]
         return torch.cat(parts) if parts else images.new_zeros(0, 3, self.domain.image_size, self.domain.image_size)
 
     def edit(
@@ -239,7 +242,7 @@ class Composition:
         images: Tensor,
         strength: float | Sequence[float] = 1.0,
         levels: Sequence[str] | None = None,
-        batch: int = 16,
+        batch: int | None = None,
         refine: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Edit:
@@ -248,6 +251,7 @@ class Composition:
         strengths = self._strengths(strength)
         device = self.domain.latent_mean.device
         inversion = invert(images.to(device), self.domain, refine, batch, progress)
+        batch = batch or batch_size(self.domain)
         parts = [self.draw(codes, strengths, levels) for codes in inversion.codes.split(batch)]
         return Edit(torch.cat(parts) if parts else inversion.images.clamp(-1, 1), inversion)
 

@@ -53,18 +53,33 @@ class Inversion:
     identity: Tensor | None
 
 
+def batch_size(domain: Domain) -> int:
+    """How many images of the domain to draw at a time: 16 of 128 pixels, one of 512 or more."""
+    return max(1, 2**18 // domain.image_size**2)
+
+
 @torch.no_grad()
-def encode(images: Tensor, domain: Domain, batch: int = 16) -> Tensor:
+def encode(images: Tensor, domain: Domain, batch: int | None = None) -> Tensor:
     """W+ codes (B, L, D) of images (B, 3, H, W) in [-1, 1], by the domain's encoder alone."""
-    parts = [domain.encoder(part) for part in resize(images, domain.image_size).split(batch)]
+    device = domain.latent_mean.device
+    chunks = images.split(batch or batch_size(domain))
+    parts = [domain.encoder(resize(part.to(device), domain.image_size)) for part in chunks]
     return torch.cat(parts) if parts else domain.latent_mean.new_zeros(0, *domain.latent_mean.shape)
+
+
+def features(domain: Domain, images: Tensor) -> Tensor:
+    """L2-normalised identity features (B, E) of images, by the domain's identity network, which it must have."""
+    from sdd.nets.arcface import IRSE, identity_features
+
+    assert isinstance(domain.identity, IRSE), "asked only of domains that have an identity network"
+    return identity_features(domain.identity, images)
 
 
 def invert(
     images: Tensor,
     domain: Domain,
     refine: int = 0,
-    batch: int = 16,
+    batch: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inversion:
     """Codes of images by the domain's encoder, then `refine` steps of optimisation in W+, with a report.
@@ -74,10 +89,11 @@ def invert(
     Args:
         images: (B, 3, H, W) in [-1, 1]; resized to the domain's size.
         refine: steps of optimisation; each costs one pass forward and back through the generator.
-        batch: images at a time.
+        batch: images at a time; None for what fits a few hundred megabytes.
         progress: called with (images done, images in all).
     """
-    images = resize(images, domain.image_size)
+    images = resize(images.to(domain.latent_mean.device), domain.image_size)
+    batch = batch or batch_size(domain)
     parts = []
     done = 0
     for part in images.split(batch):
@@ -91,17 +107,15 @@ def invert(
 
 
 @torch.no_grad()
-def report(images: Tensor, codes: Tensor, domain: Domain, batch: int = 16) -> Inversion:
+def report(images: Tensor, codes: Tensor, domain: Domain, batch: int | None = None) -> Inversion:
     """How well `codes` (B, L, D) draw `images` (B, 3, S, S at the domain's size)."""
+    batch = batch or batch_size(domain)
     drawn = [domain.generator.synthesis(part) for part in codes.split(batch)]
     reconstructions = torch.cat(drawn) if drawn else torch.zeros_like(images)
     identity = None
     if domain.identity is not None and len(images):
-        from sdd.nets.arcface import identity_features
-
         pairs = zip(images.split(batch), reconstructions.split(batch), strict=True)
-        net = domain.identity
-        identity = torch.cat([(identity_features(net, a) * identity_features(net, b)).sum(1) for a, b in pairs])
+        identity = torch.cat([(features(domain, a) * features(domain, b)).sum(1) for a, b in pairs])
     return Inversion(codes, reconstructions, psnr(reconstructions, images), identity)
 
 
