@@ -23,8 +23,8 @@ from sdd.io.files import write_text
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 DATA = (
     'Pictures drawn with DiceBear\'s style "Avataaars" by Pablo Stanley (see THIRD_PARTY_NOTICES.md), 128×128, from '
-    '`avatars.sample(N, 0, "train")`; captions from the grammar in `sdd.domains.captions`. No photograph, no person and '
-    "no scraped text is in them."
+    '`avatars.sample(N, 0, "train")`; captions from the grammar in `sdd.domains.captions`. No photograph, '
+    "no person and no scraped text is in them."
 )
 LICENCE = "Apache-2.0, as the code. The weights were trained by this project from random initialisation."
 
@@ -62,7 +62,8 @@ class Card:
             "",
             self.what,
             "",
-            f"* **Files**: {', '.join(f'`{name}`' for name in self.files)}; {values / 1e6:.2f} M values, {size / 1e6:.1f} MB, "
+            f"* **Files**: {', '.join(f'`{name}`' for name in self.files)}; {values / 1e6:.2f} M "
+            f"values, {size / 1e6:.1f} MB, "
             "half precision on disk, used in float32.",
             f"* **Data**: {DATA}",
             f"* **Recipe**: {'; '.join(f'`{command}`' for command in self.recipe)}.",
@@ -118,8 +119,10 @@ CARDS = (
     Card(
         "Teacher",
         ("teacher",),
-        "A text-to-image latent diffusion model as a diffusers `StableDiffusionPipeline`: AutoencoderKL (64×64 pictures), "
-        "CLIPTextModel with a vocabulary of its own, UNet2DConditionModel with cross-attention, 1000 steps, scaled-linear "
+        "A text-to-image latent diffusion model as a diffusers `StableDiffusionPipeline`: "
+        "AutoencoderKL (64×64 pictures), "
+        "CLIPTextModel with a vocabulary of its own, UNet2DConditionModel with cross-attention, 1000 "
+        "steps, scaled-linear "
         "betas, ε-prediction.",
         ("python -m recipes.vae", "python -m recipes.teacher"),
         "teacher",
@@ -132,7 +135,8 @@ CARDS = (
     Card(
         "Identity network",
         ("identity.safetensors",),
-        "IR-SE with ArcFace's margin (arXiv 1801.07698): pictures reduced to 64×64 → 128 numbers of unit length. A person "
+        "IR-SE with ArcFace's margin (arXiv 1801.07698): pictures reduced to 64×64 → 128 numbers of "
+        "unit length. A person "
         "is skin colour, hair drawing and hair colour; everything else varied while it learned.",
         ("python -m recipes.identity",),
         "identity",
@@ -142,7 +146,8 @@ CARDS = (
     Card(
         "CLIP",
         ("clip",),
-        "A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' vocabulary, for methods that "
+        "A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' "
+        "vocabulary, for methods that "
         "steer by CLIP.",
         ("python -m recipes.clip --which embedded",),
         "clip-embedded",
@@ -196,7 +201,8 @@ def main() -> None:
     head = [
         "# Models of the avatars domain",
         "",
-        "Written by `python -m recipes.cards`. All of them are small, trained from nothing on drawn avatars, and made to be",
+        "Written by `python -m recipes.cards`. All of them are small, trained from nothing on drawn "
+        "avatars, and made to be",
         "tried and measured, not to be admired. Figures with their bars: docs/avatars.md.",
         "",
     ]
