@@ -95,8 +95,7 @@ def mark(tmp_path):
     assert not (tmp_path / "ran").exists(), "the attack ran"
 
 
-# --- code
-# -----------------------------------------------------------------------------------------------------------------
+# --- code ---
 
 
 @pytest.mark.parametrize(
@@ -250,8 +249,7 @@ def test_torchscript_is_refused(tmp_path):
     refused(path, "TorchScript")
 
 
-# --- sizes
-# ----------------------------------------------------------------------------------------------------------------
+# --- sizes ---
 
 
 def rewritten(path, ending, old, new):
@@ -388,8 +386,7 @@ def test_npy_of_objects(tmp_path, mark):
     refused(path, "objects")
 
 
-# --- pickles that only want to be large
-# ---------------------------------------------------------------------------------------
+# --- pickles that only want to be large ---
 
 
 def laughs():
@@ -439,8 +436,7 @@ def test_pickle_bombs(tmp_path, name):
     refused(path)
 
 
-# --- damage
-# -------------------------------------------------------------------------------------------------------------------
+# --- damage ---
 
 
 def small():
@@ -519,8 +515,7 @@ def test_a_changed_value_in_a_zip_is_noticed(tmp_path):
     refused(path, "checksum")
 
 
-# --- what is not a checkpoint
-# -------------------------------------------------------------------------------------------------
+# --- what is not a checkpoint ---
 
 
 @pytest.mark.parametrize(
@@ -555,8 +550,7 @@ def test_paths_that_are_no_files(tmp_path):
     refused(archive, "not a torch checkpoint")
 
 
-# --- and honest files
-# ---------------------------------------------------------------------------------------------------------
+# --- and honest files ---
 
 
 @pytest.mark.parametrize("legacy", [False, True])

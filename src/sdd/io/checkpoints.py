@@ -112,8 +112,9 @@ def load(
     """A network from any checkpoint of this field, with everything that shapes can tell inferred from the file.
 
     Args:
-        path_or_tensors: a file, a folder (diffusers, transformers), or what such a file holds: named tensors, or the
-        whole container. kind: what it is (`kinds()`), where the contents do not tell or tell it wrongly.
+        path_or_tensors: a file, a folder (diffusers, transformers), a name that the zoo knows, or what such a file
+            holds: named tensors, or the whole container.
+        kind: what it is (`kinds()`), where the contents do not tell or tell it wrongly.
         options: for the reader, e.g. `head_size` for improved DDPM, `quick_gelu` for CLIP.
 
     Raises:
@@ -275,8 +276,7 @@ def _advice(raw: Any) -> str:
     return f"if you know what it is, give its kind ({', '.join(kinds())})"
 
 
-# --- inspect
-# ------------------------------------------------------------------------------------------------------------------
+# --- inspect ---
 
 
 def inspect(path: str | Path) -> Inspection:
@@ -332,7 +332,9 @@ def _inspect_folder(path: Path) -> Inspection:
         with card.open(errors="replace") as file:
             lines = [next(file, "") for _ in range(60)]
         found.licence = next((s.split(":", 1)[1].strip()[:80] for s in lines if s.startswith("license:")), None)
-    if found.kind is None:
+    if found.refused:
+        found.problem = f"it asks for {found.refused[0]}, which no checkpoint needs; load refuses it"
+    elif found.kind is None:
         found.problem = _folder_contents(path)
     return found
 

@@ -51,8 +51,7 @@ def read_clip(
     Args:
         beside: folder whose `config.json` or `open_clip_config.json` belongs to the tensors.
         quick_gelu: the activation x * sigmoid(1.702 x), of OpenAI's weights; by default what the configuration says,
-        else False for
-            open_clip's names and True for transformers'.
+            else False for open_clip's names and True for transformers'.
 
     Raises:
         SddError: a tensor is missing, of a wrong shape or left over; a ResNet tower; a configuration that does not fit.

@@ -4,11 +4,11 @@ The first two become diffusers' `UNet2DModel` (its own conversion scripts are wr
 KeyError, the other splits q, k, v wrongly for several heads). The files hold tensors only, so everything else is
 inferred from names and shapes. What shapes cannot tell, with the published models' value as the default:
 
-* the head size of improved DDPM: 64, or half of the base channels where those are fewer than 128; give `head_size`
-otherwise; * the heads of DiffAE: 1; give `heads` otherwise;
-* the image size: attention sits at 16x16 in every published model (at 32, 16 and 8 in ImageNet-512's). It only sets
-`sample_size`; * GroupNorm of 32 groups, eps 1e-6 (DDPM) and 1e-5 (the others), linear betas 1e-4 ... 0.02 in 1000
-steps.
+* the head size of improved DDPM: 64, or half of the base channels where those are fewer than 128; `head_size` sets it;
+* the heads of DiffAE: 1; `heads` sets them;
+* the image size: attention sits at 16x16 in every published model (at 32, 16 and 8 in ImageNet-512's); it only sets
+  `sample_size`;
+* GroupNorm of 32 groups, eps 1e-6 (DDPM) and 1e-5 (the others), linear betas 1e-4 ... 0.02 in 1000 steps.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ Tensors = dict[str, Tensor]
 Read = tuple[Any, dict[str, Any], list[str]]
 
 
-# --- DDPM
-# ---------------------------------------------------------------------------------------------------------------------
+# --- DDPM ---
 
 
 def is_ddpm(raw: Any) -> bool:
@@ -110,8 +109,7 @@ def ddpm_attention(target: str, source: str) -> Iterator[tuple[str, str]]:
         yield f"{target}.{ours}", f"{source}.{theirs}"
 
 
-# --- improved DDPM
-# ------------------------------------------------------------------------------------------------------------
+# --- improved DDPM ---
 
 
 def is_improved_ddpm(raw: Any) -> bool:
@@ -250,8 +248,7 @@ def guided_layout(tensors: Mapping[str, Tensor], label: str) -> dict[str, Any]:
     }
 
 
-# --- DiffAE
-# -------------------------------------------------------------------------------------------------------------------
+# --- DiffAE ---
 
 
 def diffae_tensors(raw: Any) -> Tensors:
@@ -317,8 +314,10 @@ def read_diffae(raw: Any, label: str = "the checkpoint", heads: int = 1) -> Read
 
 
 def encoder_layout(tensors: Mapping[str, Tensor], blocks: int, label: str) -> dict[str, Any]:
-    """Levels of DiffAE's encoder. It has no upsamplings to count, so the blocks a level are the number (the U-Net's
-    first) for which the stages that would be downsamplings neither attend nor change the channels.
+    """Levels of DiffAE's encoder.
+
+    It has no upsamplings to count, so the blocks a level are the number (that of the U-Net is tried first) for which
+    the stages that would be downsamplings neither attend nor change the channels.
     """
     inputs = count(tensors, r"input_blocks\.(\d+)\.")
     for n in (blocks, 2, 1, 3, 4):
@@ -399,8 +398,7 @@ def read_diffae_classifier(raw: Any, label: str = "the checkpoint") -> Read:
     return net, {"classes": classes, "code": code}, warnings
 
 
-# --- shared
-# -------------------------------------------------------------------------------------------------------------------
+# --- shared ---
 
 
 def bare(raw: Any) -> tuple[Tensors, list[str]]:

@@ -351,8 +351,7 @@ def _materialise(data: Any) -> Any:
     return walk(data)
 
 
-# --- safetensors and npy
-# ------------------------------------------------------------------------------------------------------
+# --- safetensors and npy ---
 
 
 def safetensors_header(
