@@ -268,7 +268,7 @@ def editing(
         editor = editors.get(asked.text, **options)
         there = Subjects.make(asked, domain, judge, n, seed)
         edited = Editor.compose([editor]).draw(there.codes, strength)
-        row = {"prompt": asked.text, "attribute": asked.attribute, "timesteps": editor.info.timesteps}
+        row: dict[str, Any] = {"prompt": asked.text, "attribute": asked.attribute, "timesteps": editor.info.timesteps}
         row |= {"levels": editor.info.mapper.get("levels", []), **there.judge(edited, domain, judge)}
         row["nothing_done"] = there.judge(there.reconstructions, domain, judge)["editability"]
         row["train_seconds"] = editor.info.figures.get("seconds", float("nan"))
@@ -308,7 +308,8 @@ def scoring(
 
     teacher = load_teacher(domain.teacher)
     sources = domain.images(DistillConfig().search_images, seed, "train")
-    rows, curves = [], []
+    rows: Rows = []
+    curves: Rows = []
     for text in texts:
         there = Subjects.make(prompt(text), domain, judge, n, seed)
         scores = search(teacher, sources, text, scale=DistillConfig().scale, seed=seed, progress=False)

@@ -162,13 +162,13 @@ def identity_similarity(domain: Domain, a: Tensor, b: Tensor, batch: int = 32) -
     """
     if domain.identity is None:
         raise SddError(f"the domain {domain.name!r} has no identity network to compare people with")
-    from sdd.nets.arcface import identity_features
+    from sdd.nets.arcface import IRSE, identity_features
 
+    net = domain.identity
+    assert isinstance(net, IRSE), "the one kind of identity network there is"
     with torch.no_grad():
         pairs = zip(a.split(batch), b.split(batch), strict=True)
-        parts = [
-            (identity_features(domain.identity, p) * identity_features(domain.identity, q)).sum(1) for p, q in pairs
-        ]
+        parts = [(identity_features(net, p) * identity_features(net, q)).sum(1) for p, q in pairs]
     return torch.cat(parts) if parts else torch.zeros(0)
 
 

@@ -160,8 +160,8 @@ def _teacher(part: dict[str, Any], pictures: Path | None) -> list[str]:
 
 def _editors(part: dict[str, Any], pictures: Path | None) -> list[str]:
     f = part["figures"]
-    columns = ("success", "side_effects", "editability", "fidelity", "gain", "identity", "clip", "directional", "fid")
-    columns = tuple(c for c in columns if c in part["rows"][0])
+    known = ("success", "side_effects", "editability", "fidelity", "gain", "identity", "clip", "directional", "fid")
+    columns = [c for c in known if c in part["rows"][0]]
     units = {"success": "%", "side_effects": "%", "fidelity": "dB"}
     rows = []
     for row in part["rows"]:
