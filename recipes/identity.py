@@ -1,6 +1,6 @@
 """The identity network: which pictures show the same person.
 
-    python -m recipes.identity --draw             # pictures of 300 people, 10 each (minutes, two processes)
+    python -m recipes.identity --draw             # pictures of 400 people, 12 each (minutes, two processes)
     python -m recipes.identity --steps 3000
 
 A person is skin colour, hair drawing and hair colour, no two of them alike; mood, beard, glasses, clothes, background
@@ -27,7 +27,7 @@ from sdd.domains import avatars
 from sdd.nets.arcface import IRSE, identity_features
 
 SIZE = 64
-PEOPLE, PICTURES, HELD = 300, 10, 30  # the last HELD people are kept for evaluation
+PEOPLE, PICTURES, HELD = 400, 12, 40  # the last HELD people are kept for evaluation
 KEPT = ("hair", "hair_color", "skin_color")  # what makes a person
 MARGIN, SCALE = 0.3, 24.0
 
