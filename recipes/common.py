@@ -158,7 +158,9 @@ def fit(
                 progress.console.print(json.dumps(row))
                 save(i + 1)
                 sums, count = {}, 0
-            progress.update(task, completed=i + 1, description=f"{name} " + " ".join(f"{k} {v:.4f}" for k, v in values.items()))
+            progress.update(
+                task, completed=i + 1, description=f"{name} " + " ".join(f"{k} {v:.4f}" for k, v in values.items())
+            )
     return folder
 
 

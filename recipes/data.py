@@ -2,7 +2,8 @@
 
     python -m recipes.data --count 24000
 
-Writes `images.npy` (N, 128, 128, 3) uint8 under the recipes' folder (`$SDD_HOME/recipes`, by default ~/.cache/sdd/recipes).
+Writes `images.npy` (N, 128, 128, 3) uint8 under the recipes' folder (`$SDD_HOME/recipes`, by default
+~/.cache/sdd/recipes).
 Drawing again with a larger count draws only what is missing. The people themselves are `avatars.sample(N, 0, "train")`.
 """
 

@@ -7,10 +7,14 @@
     python -m recipes.inversion --stage joint     # both, by reconstruction
     python -m recipes.inversion --stage prior     # both, and an adversary on codes that are nobody's
 
-Learning encoder and generator from nothing together is slow: for long neither knows what the other means. Here the options a
-person was drawn from are known, so a small network first turns them into a code w, and the generator learns to draw from that;
-then the encoder learns to find the code in the picture, and only then the two are tuned together. Every layer's copy of w gets
-noise of its own, so that the neighbourhood of a code decodes like the code; a small pull towards zero keeps the scale near one.
+Learning encoder and generator from nothing together is slow: for long neither knows what the other means. Here the
+options a
+person was drawn from are known, so a small network first turns them into a code w, and the generator learns to draw
+from that;
+then the encoder learns to find the code in the picture, and only then the two are tuned together. Every layer's copy
+of w gets
+noise of its own, so that the neighbourhood of a code decodes like the code; a small pull towards zero keeps the scale
+near one.
 """
 
 from __future__ import annotations
@@ -46,7 +50,9 @@ GRAPHICS = ("bat", "bear", "cumbia", "deer", "diamond", "hola", "pizza", "resist
 
 
 def facts(count: int) -> tuple[Tensor, Tensor]:
-    """What the training people were drawn from: (N, K) indices, 0 for what the picture does not show, and (N, 4) numbers."""
+    """What the training people were drawn from: (N, K) indices, 0 for what the picture does not show, and (N, 4)
+    numbers.
+    """
     rows, numbers = [], []
     for i in range(count):
         a = avatars.draw(rng(0, 0, i), seed=i)
@@ -64,16 +70,24 @@ def facts(count: int) -> tuple[Tensor, Tensor]:
 
 
 class People(nn.Module):
-    """A person's options → code w (B, STYLE_DIM): a sum of learned vectors, plus what a small network makes of their sum."""
+    """A person's options → code w (B, STYLE_DIM): a sum of learned vectors, plus what a small network makes of their
+    sum.
+    """
+
+    offset: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        sizes = [len(d) for d in DRAWINGS.values()] + [len(avatars.values(n)) for n in avatars.COLORS] + [len(GRAPHICS), 1]
+        sizes = (
+            [len(d) for d in DRAWINGS.values()] + [len(avatars.values(n)) for n in avatars.COLORS] + [len(GRAPHICS), 1]
+        )
         self.register_buffer("offset", torch.tensor([0, *np.cumsum([s + 1 for s in sizes])[:-1].tolist()]))
         self.table = nn.Embedding(sum(sizes) + len(sizes), 256)
         nn.init.normal_(self.table.weight, std=0.3)
         self.number = nn.Linear(4, 256)
-        self.net = nn.Sequential(nn.Linear(256, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU(), nn.Linear(512, STYLE_DIM))
+        self.net = nn.Sequential(
+            nn.Linear(256, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU(), nn.Linear(512, STYLE_DIM)
+        )
         self.straight = nn.Linear(256, STYLE_DIM)
 
     def forward(self, rows: Tensor, numbers: Tensor) -> Tensor:
@@ -147,15 +161,23 @@ def main() -> None:
     pixels = load()
     rows, numbers = (t.to(device()) for t in facts(len(pixels)))
     held = torch.arange(96)
-    generator, encoder, people = build(size).to(device()), CompactEncoder(128, 12, STYLE_DIM).to(device()), People().to(device())
+    generator, encoder, people = (
+        build(size).to(device()),
+        CompactEncoder(128, 12, STYLE_DIM).to(device()),
+        People().to(device()),
+    )
     nets: dict[str, nn.Module] = {"generator": generator, "encoder": encoder, "people": people}
     order = list(STAGES)
     if stage != order[0]:
-        saved = torch.load(home() / f"inversion-{order[order.index(stage) - 1]}" / "last.pt", map_location=device(), weights_only=True)
+        saved = torch.load(
+            home() / f"inversion-{order[order.index(stage) - 1]}" / "last.pt", map_location=device(), weights_only=True
+        )
         for key, net in nets.items():
             adopt(net, saved[f"{key}_average"]["shadow"])
     from_people = stage in ("tiny", "small", "full")
-    learning = {"encoder": ["encoder"], "joint": ["generator", "encoder"], "prior": ["generator", "encoder"]}.get(stage, ["generator", "people"])
+    learning = {"encoder": ["encoder"], "joint": ["generator", "encoder"], "prior": ["generator", "encoder"]}.get(
+        stage, ["generator", "people"]
+    )
     parameters = [p for key in learning for p in nets[key].parameters()]
     # Equalised weights are of order one, the others much smaller; so their steps must be larger to be as large.
     groups = [{"params": list(nets[key].parameters()), "part": 4.0 if key == "generator" else 1.0} for key in learning]
@@ -231,7 +253,10 @@ def main() -> None:
             y = generator(codes, noise="none")
             still = torch.Generator().manual_seed(0)
             mixed = generator(torch.cat([codes[:12, :5], codes[12:24, 5:]], 1), noise="none")
-            moved = generator(codes[:12] + 0.5 * codes.std(0) * torch.randn(codes[:12].shape, generator=still).to(codes.device), noise="none")
+            moved = generator(
+                codes[:12] + 0.5 * codes.std(0) * torch.randn(codes[:12].shape, generator=still).to(codes.device),
+                noise="none",
+            )
         grid(home() / name / "pictures.png", shrink(x)[:12], y[:12], mixed, moved)
         return {"psnr": psnr(y, shrink(x)), "scale": codes.std().item()}
 

@@ -3,7 +3,8 @@
     python -m recipes.judge --steps 6000
 
 Cross-entropy on every discrete attribute the picture can show, squared error on the continuous ones. A third of the
-pictures are seen at 64×64 (the teacher's size), slightly blurred or in noise, so that the judge can read generated ones.
+pictures are seen at 64×64 (the teacher's size), slightly blurred or in noise, so that the judge can read generated
+ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from recipes.data import home, load
 from sdd.domains import avatars
 from sdd.nets.compact import AttributeClassifier
 
-HEADS = {name: len(avatars.values(name)) for name in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
+HEADS = {name: len(avatars.values(name)) for name in (*avatars.SHAPES, *avatars.COLORS)} | {
+    n: 1 for n in avatars.RANGES
+}
 
 
 def labels(count: int) -> dict[str, np.ndarray]:
@@ -42,7 +45,7 @@ def main() -> None:
     pixels = load(args.count)
     truth = {k: torch.from_numpy(v).to(device()) for k, v in labels(len(pixels)).items()}
     held = torch.arange(1000)
-    net = AttributeClassifier(HEADS).to(device(), memory_format=torch.channels_last)
+    net = AttributeClassifier(HEADS).to(device())
     average = Average(net, 0.998)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-2)
 

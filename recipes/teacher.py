@@ -1,9 +1,12 @@
-"""The teacher: a small text-to-image latent diffusion model of the avatars, as a diffusers `StableDiffusionPipeline` folder.
+"""The teacher: a small text-to-image latent diffusion model of the avatars, as a diffusers `StableDiffusionPipeline`
+folder.
 
     python -m recipes.vae && python -m recipes.teacher --steps 6000
 
-Own vocabulary (the captions' words), a CLIPTextModel that first learns to read (attributes from captions, minutes), then a
-UNet2DConditionModel with cross-attention on the autoencoder's latents: ε-prediction, scaled-linear betas, a tenth of the
+Own vocabulary (the captions' words), a CLIPTextModel that first learns to read (attributes from captions, minutes),
+then a
+UNet2DConditionModel with cross-attention on the autoencoder's latents: ε-prediction, scaled-linear betas, a tenth of
+the
 captions dropped for classifier-free guidance. The text encoder goes on learning with the U-Net.
 """
 
@@ -25,7 +28,12 @@ from sdd.domains.captions import caption, words
 
 LENGTH = 40  # tokens
 TEXT = 128  # width of the text encoder
-BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+BETAS: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+}
 
 
 def build_tokenizer(folder: Path) -> Any:
@@ -62,7 +70,8 @@ def build_text_encoder(tokenizer: Any) -> Any:
         CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT, intermediate_size=4 * TEXT, num_hidden_layers=3,
             num_attention_heads=4, max_position_embeddings=LENGTH, hidden_act="gelu", projection_dim=TEXT,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
     )  # fmt: skip
 
@@ -115,7 +124,11 @@ def read_first(text: Any, captions: Captions, steps: int, seed: int) -> None:
             group["lr"] = 1e-3 * ramp(i, steps)
         scores = heads(text(captions.draw(index, stream)).last_hidden_state.mean(1))
         parts = torch.split(scores, [*discrete.values(), 1], dim=1)
-        losses = [F.cross_entropy(s, truth[k][index]) for k, s in zip(discrete, parts, strict=False) if (truth[k][index] >= 0).any()]
+        losses = [
+            F.cross_entropy(s, truth[k][index])
+            for k, s in zip(discrete, parts, strict=False)
+            if (truth[k][index] >= 0).any()
+        ]
         loss = torch.stack(losses).sum() + F.mse_loss(parts[-1][:, 0], truth["tilt"][index])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -144,18 +157,19 @@ def main() -> None:
     folder = home() / f"teacher{args.run}"
     tokenizer = build_tokenizer(folder / "tokenizer")
     pixels = load(args.count)
-    vae = AutoencoderKL.from_pretrained(home() / "vae" / "vae").to(device()).eval()  # type: ignore[no-untyped-call]
+    vae = AutoencoderKL.from_pretrained(home() / "vae" / "vae").to(device()).eval()
     captions = Captions(tokenizer, len(pixels))
     text = build_text_encoder(tokenizer).to(device())
-    read_first(text, captions, 1500, args.seed)
+    read_first(text, captions, 700, args.seed)
     means, stds = encode_all(vae, pixels)
     del pixels
     unet = build_unet(means.shape[1]).to(device())
     averages = Average(unet, 0.999), Average(text, 0.999)
-    optimizer = torch.optim.AdamW(
-        [{"params": list(unet.parameters())}, {"params": list(text.parameters()), "part": 0.2}],
-        lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-2,
-    )  # fmt: skip
+    groups: list[dict[str, Any]] = [
+        {"params": list(unet.parameters())},
+        {"params": list(text.parameters()), "part": 0.2},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-2)
     scheduler = DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     abar = scheduler.alphas_cumprod.to(device())
 
@@ -170,8 +184,13 @@ def main() -> None:
 
         x0 = means[index].float() + stds[index].float() * normal()
         eps = normal()
-        # One timestep from each of as many equal parts of the schedule as there are pictures: less variance than independent draws.
-        t = ((torch.arange(len(index)) + torch.rand(len(index), generator=noise)) * (1000 / len(index))).long().to(device())
+        # One timestep from each of as many equal parts of the schedule as there are pictures: less variance than
+        # independent draws.
+        t = (
+            ((torch.arange(len(index)) + torch.rand(len(index), generator=noise)) * (1000 / len(index)))
+            .long()
+            .to(device())
+        )
         a = abar[t][:, None, None, None]
         with autocast():
             hidden = text(captions.draw(index, stream, drop=0.1)).last_hidden_state
@@ -192,8 +211,9 @@ def main() -> None:
         )  # fmt: skip
 
     prompts = [
-        "white hair", "black hair", "bald", "a beard", "sunglasses", "a person with a smile and red hair", "an angry person",
-        "dark skin", "a turban", "a pink hoodie, blonde hair", "head tilted left", "surprised, a blue background",
+        "white hair", "black hair", "bald", "a beard", "sunglasses", "a person with a smile and red hair",
+        "an angry person", "dark skin", "a turban", "a pink hoodie, blonde hair", "head tilted left",
+        "surprised, a blue background",
     ]  # fmt: skip
 
     @torch.no_grad()
@@ -211,7 +231,13 @@ def main() -> None:
         grid(folder / "samples.png", pictures * 2 - 1)
         return {}
 
-    state = {"unet": unet, "text": text, "optimizer": optimizer, "unet_average": averages[0], "text_average": averages[1]}
+    state = {
+        "unet": unet,
+        "text": text,
+        "optimizer": optimizer,
+        "unet_average": averages[0],
+        "text_average": averages[1],
+    }
     fit(f"teacher{args.run}", state, step, args.steps, evaluate, every=250)
     with averages[0].applied(), averages[1].applied():
         pipeline().save_pretrained(folder / "pipeline", safe_serialization=True)

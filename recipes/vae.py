@@ -8,6 +8,8 @@ latents' scale is measured at the end and stored as `scaling_factor`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from recipes.common import Average, arguments, autocast, device, fit, grid, psnr, ramp, rng, to_images
@@ -16,7 +18,7 @@ from recipes.data import home, load
 SIZE = 64
 
 
-def build() -> torch.nn.Module:
+def build() -> Any:
     """The network, untrained."""
     from diffusers import AutoencoderKL
 
@@ -68,7 +70,9 @@ def main() -> None:
     name = f"vae{args.run}"
     fit(name, {"net": net, "average": average, "optimizer": optimizer}, step, args.steps, evaluate, every=250)
     with average.applied(), torch.no_grad():
-        latents = torch.cat([net.encode(to_images(pixels[i : i + 64], SIZE)).latent_dist.mean for i in range(0, 1024, 64)])
+        latents = torch.cat(
+            [net.encode(to_images(pixels[i : i + 64], SIZE)).latent_dist.mean for i in range(0, 1024, 64)]
+        )
         net.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
         net.save_pretrained(home() / name / "vae")
     print(f"wrote {home() / name / 'vae'}")

@@ -38,7 +38,9 @@ class Domain:
     teacher: str
     draw: Callable[[int, int, str], Tensor]
     identity: nn.Module | None = None
-    expected_psnr: float | None = None  # dB: what a picture of the domain inverts with; far below it is "not of the domain"
+    expected_psnr: float | None = (
+        None  # dB: what a picture of the domain inverts with; far below it is "not of the domain"
+    )
     extra: dict[str, Any] = field(default_factory=dict)
 
     def images(self, n: int, seed: int = 0, split: str = "train") -> Tensor:

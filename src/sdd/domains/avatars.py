@@ -1,7 +1,8 @@
 """The embedded domain: people drawn by DiceBear, every option of which can be set.
 
 Because a picture is drawn from options, the exact answer to an edit can be drawn too: the same person with one option
-changed, the *counterfactual*. That makes this the one test bed of text-driven editing on which the right answer is known.
+changed, the *counterfactual*. That makes this the one test bed of text-driven editing on which the right answer is
+known.
 
     avatars = sample(4, seed=7)
     avatars[0].render()                                # (3, 128, 128) in [-1, 1]
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 IMAGE_SIZE = 128
 
-# What each plain word may be drawn as; the first drawing is the one `replace` uses, all of them are valid counterfactuals.
+# What each plain word may be drawn as; the first drawing is the one `replace` uses, all of them are valid
+# counterfactuals.
 SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
     "hair": {
         "bald": (),
@@ -178,7 +180,8 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 ATTRIBUTES: tuple[str, ...] = (*SHAPES, *COLORS, *RANGES)
 
-# How much more often than its share of the drawings a value is drawn: rare things must be seen, absences must be common.
+# How much more often than its share of the drawings a value is drawn: rare things must be seen, absences must be
+# common.
 _SHARE: dict[tuple[str, str], float] = {
     ("hair", "bald"): 2.0,
     ("hat", "none"): 14.0,
@@ -190,7 +193,8 @@ _SHARE: dict[tuple[str, str], float] = {
 _OPTION = {  # attribute → DiceBear's option
     "mouth": "mouth", "eyes": "eyes", "brows": "eyebrows", "facial_hair": "facialHair", "accessories": "accessories",
     "clothes": "clothes", "hair_color": "hair", "facial_hair_color": "facialHair", "skin_color": "skin",
-    "hat_color": "hat", "clothes_color": "clothes", "accessories_color": "accessories", "background_color": "background",
+    "hat_color": "hat", "clothes_color": "clothes", "accessories_color": "accessories", "background_color":
+    "background",
 }  # fmt: skip
 
 
@@ -208,7 +212,8 @@ def values(attribute: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Avatar:
-    """One person: `attributes` in plain words, `drawings` (which of a word's drawings is used), `graphic` on a graphic shirt.
+    """One person: `attributes` in plain words, `drawings` (which of a word's drawings is used), `graphic` on a
+    graphic shirt.
 
     `round_crop` draws the picture inside a circle on white, as many avatar pictures found elsewhere are.
     """
@@ -234,8 +239,7 @@ class Avatar:
         shapes = [name for name in changes if name in SHAPES]
         counts = [max(1, len(SHAPES[name].get(changes[name], ()))) for name in shapes]
         return [
-            self._replaced(changes, dict(zip(shapes, map(int, index), strict=True)))
-            for index in np.ndindex(*counts)
+            self._replaced(changes, dict(zip(shapes, map(int, index), strict=True))) for index in np.ndindex(*counts)
         ]
 
     def _replaced(self, changes: dict[str, Any], drawing: dict[str, int]) -> Avatar:

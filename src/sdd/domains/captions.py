@@ -108,10 +108,20 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "clothes_color": {
         color: tuple(f"{word} clothes" for word in words)
         for color, words in {
-            "black": ("black",), "blue": ("blue",), "light blue": ("light blue", "sky blue"), "pale blue": ("pale blue",),
-            "navy": ("navy", "navy blue", "dark blue"), "grey": ("grey", "gray"), "light grey": ("light grey", "light gray"),
-            "dark grey": ("dark grey", "dark gray"), "green": ("green", "mint green"), "yellow": ("yellow",),
-            "pink": ("pink", "hot pink"), "pale pink": ("pale pink", "light pink"), "red": ("red",), "white": ("white",),
+            "black": ("black",),
+            "blue": ("blue",),
+            "light blue": ("light blue", "sky blue"),
+            "pale blue": ("pale blue",),
+            "navy": ("navy", "navy blue", "dark blue"),
+            "grey": ("grey", "gray"),
+            "light grey": ("light grey", "light gray"),
+            "dark grey": ("dark grey", "dark gray"),
+            "green": ("green", "mint green"),
+            "yellow": ("yellow",),
+            "pink": ("pink", "hot pink"),
+            "pale pink": ("pale pink", "light pink"),
+            "red": ("red",),
+            "white": ("white",),
         }.items()
     },
     "skin_color": {
@@ -124,9 +134,15 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "yellow": ("yellow skin",),
     },
     "background_color": {
-        "white": ("a white background",), "blue": ("a blue background",), "purple": ("a purple background",),
-        "lavender": ("a lavender background",), "pink": ("a pink background",), "orange": ("an orange background", "a peach background"),
-        "green": ("a green background",), "grey": ("a grey background", "a gray background"), "black": ("a black background", "a dark background"),
+        "white": ("a white background",),
+        "blue": ("a blue background",),
+        "purple": ("a purple background",),
+        "lavender": ("a lavender background",),
+        "pink": ("a pink background",),
+        "orange": ("an orange background", "a peach background"),
+        "green": ("a green background",),
+        "grey": ("a grey background", "a gray background"),
+        "black": ("a black background", "a dark background"),
     },
     "tilt": {
         "left": ("head tilted left", "tilted to the left", "leaning left"),
@@ -134,19 +150,39 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "none": ("head upright", "upright"),
     },
     "zoom": {"near": ("close up", "a close-up"), "far": ("far away", "small in the picture")},
-}  # fmt: skip
+}
 # Colours of things, as words in front of a noun; the first is the value itself.
 _COLOR_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "hair": {"white": ("white", "silver", "snow-white", "grey"), "brown": ("brown", "chestnut"), "red": ("red", "ginger"),
-             "blonde": ("blonde", "blond"), "golden": ("golden", "dark blonde"), "platinum": ("platinum", "light blonde")},
-    "cloth": {"grey": ("grey", "gray"), "navy": ("navy", "dark blue"), "light blue": ("light blue", "sky blue"),
-              "pale pink": ("pale pink", "light pink"), "pink": ("pink", "hot pink")},
-}  # fmt: skip
+    "hair": {
+        "white": ("white", "silver", "snow-white", "grey"),
+        "brown": ("brown", "chestnut"),
+        "red": ("red", "ginger"),
+        "blonde": ("blonde", "blond"),
+        "golden": ("golden", "dark blonde"),
+        "platinum": ("platinum", "light blonde"),
+    },
+    "cloth": {
+        "grey": ("grey", "gray"),
+        "navy": ("navy", "dark blue"),
+        "light blue": ("light blue", "sky blue"),
+        "pale pink": ("pale pink", "light pink"),
+        "pink": ("pink", "hot pink"),
+    },
+}
 _COLOR_OF = {"hair": "hair_color", "facial_hair": "facial_hair_color", "hat": "hat_color", "clothes": "clothes_color"}
 _FRAMES = (
-    "a person with {}", "someone with {}", "an avatar with {}", "a portrait of a person with {}", "a cartoon face with {}",
-    "a drawing of a person with {}", "a picture of someone with {}", "a face with {}", "a man with {}", "a woman with {}", "{}",
-)  # fmt: skip
+    "a person with {}",
+    "someone with {}",
+    "an avatar with {}",
+    "a portrait of a person with {}",
+    "a cartoon face with {}",
+    "a drawing of a person with {}",
+    "a picture of someone with {}",
+    "a face with {}",
+    "a man with {}",
+    "a woman with {}",
+    "{}",
+)
 
 
 def tilt_word(degrees: float) -> str | None:
@@ -179,7 +215,8 @@ def _phrase(avatar: Avatar, attribute: str, rng: np.random.Generator) -> str | N
 def mentions(avatar: Avatar, rng: np.random.Generator) -> list[tuple[str, str]]:
     """A random part of what the picture shows: attributes, and how each is worded.
 
-    Absences ("no hat") are seldom said, and about a quarter of the lists say one thing only, so that a bare "white hair" is in the language.
+    Absences ("no hat") are seldom said, and about a quarter of the captions say one thing only, so that a bare
+    "white hair" is in the language.
     """
     names = list(rng.permutation(list(PHRASES)))
     count = 1 if rng.random() < 0.25 else int(rng.integers(2, 9))

@@ -34,7 +34,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         aside.chmod(0o666 & ~umask)  # mkstemp makes private files; outputs follow the user's umask instead
         os.replace(aside, target)
     except OSError as error:
-        raise SddError(f"could not save {target} ({error.strerror or error}); the previous file, if any, is untouched") from error
+        raise SddError(
+            f"could not save {target} ({error.strerror or error}); the previous file, if any, is untouched"
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 

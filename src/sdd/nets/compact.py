@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.patch = patch
         self.stem = nn.Conv2d(3 * patch**2, channels[0], 3, padding=1)
-        self.blocks = nn.ModuleList(_Block(a, b) for a, b in zip(channels, channels[1:], strict=False))
+        self.blocks = nn.ModuleList(_Block(a, b) for a, b in pairwise(channels))
         self.norm = nn.GroupNorm(channels[-1] // 8, channels[-1])
 
     def forward(self, images: Tensor) -> Tensor:
@@ -72,7 +73,8 @@ class CompactEncoder(nn.Module):
 class AttributeClassifier(nn.Module):
     """Image → a score for every value of every discrete attribute, and a number for every continuous one.
 
-    `heads` maps an attribute to its number of values; 1 means a continuous attribute (in units of its range, about [-1, 1]).
+    `heads` maps an attribute to its number of values; 1 means a continuous attribute (in units of its range, about
+    [-1, 1]).
     Pictures of other sizes are resized to `size`.
     """
 
