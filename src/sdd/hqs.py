@@ -73,7 +73,7 @@ def published_entropy(gradient: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class HQS:
-    """Scores of `timesteps` (T,) for `prompt`: `deficit` = log n − H_t, `norm` = N_t; (N, T) float64, a row an image."""
+    """Scores of `timesteps` (T,) for `prompt`: `deficit` = log n − H_t and `norm` = N_t, (N, T), rows are images."""
 
     prompt: str
     timesteps: tuple[int, ...]

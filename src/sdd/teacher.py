@@ -1,6 +1,6 @@
 """The teacher: a frozen text-to-image latent diffusion model, behind three questions.
 
-    latents = teacher.encode_image(images)             differentiable; the gradient of the guidance flows back through it
+    latents = teacher.encode_image(images)             differentiable; the guidance's gradient flows back through it
     condition = teacher.encode_text(["white hair"])
     eps = teacher.predict_noise(noisy, t, condition)   never differentiated: the Jacobian of the U-Net is skipped
 
@@ -11,9 +11,9 @@ All of them, the small avatars teacher included, are diffusers pipelines, from a
     StableDiffusion3     flow matching: two CLIPs and T5
     Flux                 flow matching: CLIP and T5, packed latents
 
-Flow models are seen as variance-preserving ones. With x_σ = (1 − σ) x₀ + σ ε and r = √((1 − σ)² + σ²), x_σ / r is √ᾱ x₀ + √(1 − ᾱ) ε
-for ᾱ = (1 − σ)² / r², so one schedule, one noising and one weight w(t) = 1 − ᾱ_t serve every teacher; and since the velocity
-is v = ε − x₀, the noise is ε = x_σ + (1 − σ) v (arXiv 2403.03206, 2210.02747).
+Flow models are seen as variance-preserving ones. With x_σ = (1 − σ) x₀ + σ ε and r = √((1 − σ)² + σ²), x_σ / r is
+√ᾱ x₀ + √(1 − ᾱ) ε for ᾱ = (1 − σ)² / r², so one schedule, one noising and one weight w(t) = 1 − ᾱ_t serve every
+teacher; and since the velocity is v = ε − x₀, the noise is ε = x_σ + (1 − σ) v (arXiv 2210.02747, 2403.03206).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class _Latent:
         image_size: int | None,
         patch: int,
     ) -> None:
-        """`side` is that of the latents the net was trained on, in its patches of `patch`; `image_size` asks for another."""
+        """`side` is that of the latents the net was trained on, `patch` that of a token; `image_size` overrides."""
         self.name, self.pipeline, self.device, self.dtype = name, pipeline, device, dtype
         self.vae, self.tokenizer, self.text_encoder = pipeline.vae, pipeline.tokenizer, pipeline.text_encoder
         config = self.vae.config
@@ -168,7 +168,7 @@ class _Latent:
         return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
     def unknown_words(self, prompt: str) -> list[tuple[str, list[str]]]:
-        """See `Teacher`. Vocabularies of general English (thousands of words) know every spelling: they are not asked."""
+        """See `Teacher`. Vocabularies of general English (thousands of words) spell every word: they are not asked."""
         vocabulary = self.tokenizer.get_vocab()
         if len(vocabulary) > 5000:
             return []
@@ -224,7 +224,7 @@ class LatentDiffusion(_Latent):
 
 
 class LatentDiffusionXL(LatentDiffusion):
-    """Stable Diffusion XL: the last but one layers of two CLIPs, the second's pooled text, and the size as a condition."""
+    """Stable Diffusion XL: the last but one layers of two CLIPs, the second's pooled text, and the size."""
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
@@ -308,7 +308,7 @@ class StableDiffusion3(_FlowMatching):
 
 
 class Flux(_FlowMatching):
-    """Flux.1: 2×2 patches of latents as tokens. Guidance-distilled ones are asked for guidance 1; the method adds its own."""
+    """Flux.1: 2×2 patches of latents as tokens. Where guidance is distilled in, 1 is asked for: the method adds it."""
 
     SIDE = 128  # of the latents; the transformer's config does not say
 
