@@ -69,33 +69,33 @@ def reconstruction(domain: Domain, judge: Judge, n: int, seed: int) -> dict[str,
     drawn = _invert(images, domain)
     quality = psnr(drawn, images)
     before, after = judge.read(images), judge.read(drawn)
-    each = {name: _share(same(name, before[name], after[name]), _visible(persons, name)) for name in avatars.ATTRIBUTES}
-    seen = sum(sum(_visible(persons, name)) for name in avatars.ATTRIBUTES)
-    kept = sum(each[name] * sum(_visible(persons, name)) for name in avatars.ATTRIBUTES if any(_visible(persons, name)))
+    hits = {name: _shown(same(name, before[name], after[name]), persons, name) for name in avatars.ATTRIBUTES}
+    whole = [hit for row in hits.values() for hit in row]
     figures = {
         "psnr": float(quality.mean()),
         "psnr_median": float(quality.median()),
         "psnr_worst": float(quality.min()),
-        "unchanged": kept / seen,
+        "unchanged": statistics.fmean(whole),
         "distance": float(judge.distance(drawn, images).mean()),
-        "fid": metrics.fid(judge, images, drawn),
+        **_fid(judge, images, drawn),
     }
     if domain.identity is not None:
         figures["identity"] = float(metrics.identity_similarity(domain, images, drawn).mean())
-    return {"figures": figures, "attributes": each}
+    return {"figures": figures, "attributes": _shares(hits)}
 
 
 def judging(judge: Judge, n: int, seed: int) -> dict[str, Any]:
     """The judge on `n` held-out renders: the share read right of those the picture can show."""
     persons = people(seed, 0, n)
     readings = judge.read(avatars.render(list(persons)))
-    each = {}
+    hits = {}
     for name in avatars.ATTRIBUTES:
         if name in avatars.RANGES:
             truth = torch.tensor([float(p.attributes[name]) for p in persons])
         else:
             truth = torch.tensor([avatars.values(name).index(p.attributes[name]) for p in persons])
-        each[name] = _share(same(name, readings[name], truth), _visible(persons, name))
+        hits[name] = _shown(same(name, readings[name], truth), persons, name)
+    each = _shares(hits)
     figures = {"mean": statistics.fmean(each.values()), "worst": min(each.values())}
     return {"figures": figures, "attributes": each}
 
@@ -136,13 +136,13 @@ def teaching(pipeline: Any, judge: Judge, n: int, seed: int, steps: int = 50, sc
         "found": statistics.fmean(hits),
         "all_found": _whole(asked, found),
         "mentions": float(len(hits)),
-        "fid": metrics.fid(judge, avatars.render(list(people(seed, 0, n)), drawn.shape[-1]), drawn),
+        **_fid(judge, avatars.render(list(people(seed, 0, n)), drawn.shape[-1]), drawn),
     }
     if similarity:
         figures["clip"] = statistics.fmean(similarity)
     return {
         "figures": figures,
-        "attributes": {k: statistics.fmean(v) for k, v in sorted(found.items())},
+        "attributes": _shares(found),
         "pictures": drawn[:16],
     }
 
@@ -199,7 +199,7 @@ class Subjects:
             before = self.asked.before
             figures["directional"] = _mean(judge.directional(self.images, edited, before, self.asked.text))
         answers = torch.stack([c[int(k)] for c, k in zip(self.counterfactuals, found.chosen, strict=True)])
-        figures["fid"] = metrics.fid(judge, answers, edited)
+        figures |= _fid(judge, answers, edited)
         figures["changed"] = {k: v for k, v in sorted(each.items(), key=lambda kv: -kv[1]) if v > 0}
         return figures
 
@@ -401,13 +401,21 @@ def _draw(drawing: Any, codes: Tensor, strength: float) -> Tensor:
     return torch.cat([drawing.draw(part, strength) for part in codes.split(16)])
 
 
-def _visible(persons: Iterable[Avatar], name: str) -> list[bool]:
-    return [p.visible(name) for p in persons]
+def _fid(judge: Judge, real: Tensor, fake: Tensor) -> dict[str, float]:
+    """The FID where torchmetrics is installed; without it that figure alone is missing."""
+    from importlib.util import find_spec
+
+    return {"fid": metrics.fid(judge, real, fake)} if find_spec("torchmetrics") else {}
 
 
-def _share(hits: Tensor, of: Sequence[bool]) -> float:
-    chosen = hits[torch.tensor(of, dtype=torch.bool)]
-    return float(chosen.double().mean()) if len(chosen) else float("nan")
+def _shown(hits: Tensor, persons: Iterable[Avatar], name: str) -> list[bool]:
+    """The hits of those people whose picture can show the attribute."""
+    return [bool(hit) for hit, person in zip(hits, persons, strict=True) if person.visible(name)]
+
+
+def _shares(hits: dict[str, list[bool]]) -> dict[str, float]:
+    """Share of hits of each attribute that any picture could show."""
+    return {name: statistics.fmean(row) for name, row in sorted(hits.items()) if row}
 
 
 def _mean(values: Tensor) -> float:

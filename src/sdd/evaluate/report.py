@@ -126,8 +126,8 @@ def _reconstruction(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "## Encoder and generator",
         "",
         f"PSNR {f['psnr']:.2f} dB on average (median {f['psnr_median']:.2f}, worst picture {f['psnr_worst']:.2f}); the "
-        f"judge reads {_number(f['unchanged'], '%')} of the visible attributes as before; FID in the judge's features "
-        f"{f['fid']:.3g}.",
+        f"judge reads {_number(f['unchanged'], '%')} of the visible attributes as before"
+        + (f"; FID in the judge's features {f['fid']:.3g}." if "fid" in f else "."),
         "",
         *_picture(pictures, "reconstruction.png", "sources and their reconstructions"),
         *_attributes("unchanged", part["attributes"]),
