@@ -330,7 +330,7 @@ class Flux(_FlowMatching):
         text = condition.embeds.to(self.dtype)
         tokens = F.pixel_unshuffle(latents, 2)
         rows, columns = tokens.shape[-2:]
-        places = torch.cartesian_prod(torch.zeros(1), torch.arange(rows), torch.arange(columns)).to(latents)
+        places = torch.cartesian_prod(torch.arange(1), torch.arange(rows), torch.arange(columns)).to(latents)
         out = self.net(
             hidden_states=tokens.flatten(2).transpose(1, 2),
             timestep=sigma.to(self.dtype),
