@@ -601,7 +601,8 @@ def _kept(folder: Path | None) -> Path:
 
 def _finish(name: str, found: dict[str, Any], n: int, seed: int, out: Path) -> None:
     """Save figures, and print them."""
-    quoted = {"command": f"python -m sdd.evaluate.benchmark {name} --n {n} --seed {seed}", "n": n, "seed": seed}
+    said = " ".join(sys.argv[1:]) if Path(sys.argv[0]).stem == "benchmark" else f"{name} --n {n} --seed {seed}"
+    quoted = {"command": f"python -m sdd.evaluate.benchmark {said}", "n": n, "seed": seed}
     write_text(out / f"{name}.json", json.dumps({**quoted, "machine": machine(), **found}, indent=1) + "\n")
     table = Table(title=f"{name} ({n}, seed {seed})")
     for column in ("figure", "value"):
