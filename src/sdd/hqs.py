@@ -207,8 +207,9 @@ def search(
         index = torch.tensor([i for i, _ in part], device=latents.device)
         t = torch.tensor([steps[j] for _, j in part], device=latents.device)
         noisy = teacher.add_noise(latents[index], noise[index], t)
-        eps = [teacher.predict_noise(noisy, t, c.repeat(len(part))) for c in (null, text)]
-        d = guidance.sds(*eps, noise[index], guidance.weight(teacher.alphas_cumprod, t).to(latents), scale)
+        eps_null, eps_text = (teacher.predict_noise(noisy, t, c.repeat(len(part))) for c in (null, text))
+        weight = guidance.weight(teacher.alphas_cumprod, t).to(latents)
+        d = guidance.sds(eps_null, eps_text, noise[index], weight, scale)
         if not bool(torch.isfinite(d).all()):
             raise SddError("the teacher's prediction is not finite: broken weights, or too low a precision")
         for (i, j), h, n in zip(part, entropy_deficit(d).tolist(), strength(d).tolist(), strict=True):

@@ -1,8 +1,8 @@
 """The directional CLIP losses equal the published arithmetic, in value and gradient."""
 
 import torch
-from parity import fixture
 
+from parity import fixture
 from sdd.methods.clip_direction import angle_loss, direction_loss, log_direction_loss, text_direction
 
 
