@@ -93,9 +93,9 @@ class _ModulatedConv(nn.Module):
         weight = self.weight[0] * self.scale
         x = x * style[:, :, None, None]
         if self.upsample:
-            x = in_groups(lambda a, b: F.conv_transpose2d(a, b.transpose(0, 1), stride=2), x, weight, above=128)
+            x = in_groups(lambda a, b: F.conv_transpose2d(a, b.transpose(0, 1), stride=2), x, weight, 128)
             return self.blur(x)
-        return in_groups(lambda a, b: F.conv2d(a, b, padding=self.padding), x, weight, above=128)
+        return in_groups(lambda a, b: F.conv2d(a, b, padding=self.padding), x, weight, 128)
 
     def demodulation(self, style: Tensor) -> Tensor:
         """What brings each output channel back to unit variance, (B, cout)."""
