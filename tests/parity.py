@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +93,12 @@ def document(name: str) -> dict[str, Any]:
     return doc
 
 
-def fixture(name: str) -> Fixture:
-    """A fixture with its weights drawn again.
+@lru_cache(maxsize=1)  # the last one only: an encoder takes half a gigabyte
+def weights(name: str) -> dict[str, Tensor]:
+    """A fixture's weights, drawn again. They are shared: do not write to them.
 
     Raises:
-        AssertionError: the weights are not those of the recording, because numpy's random stream has changed.
+        AssertionError: they are not those of the recording, because numpy's random stream has changed.
     """
     doc = document(name)
     arrays = {k: draw(k, rule, doc["seed"]) for k, rule in doc["tensors"].items()}
@@ -106,10 +107,20 @@ def fixture(name: str) -> Fixture:
         wide = a.astype(np.float64)
         digest += (wide.size, wide.sum(), np.abs(wide).sum())
     assert np.allclose(digest, doc["digest"], rtol=1e-7, atol=1e-3), f"the weights of {name} do not match its digest"
+    return {k: torch.from_numpy(a) for k, a in arrays.items()}
+
+
+def fixture(name: str) -> Fixture:
+    """A fixture with its weights, inputs and answers; the inputs are drawn anew each time.
+
+    Raises:
+        AssertionError: the weights or inputs are not those of the recording.
+    """
+    doc = document(name)
     stored = load_file(FOLDER / f"{name}.safetensors")
     inputs = {k: torch.from_numpy(draw(k, rule, doc["seed"])) for k, rule in doc["inputs"].items()}
     for key, value in stored.items():
         if key.startswith("in."):
             assert torch.equal(inputs[key[3:]], value), f"input {key[3:]} of {name} is not the recorded one"
     outputs = {k[4:]: v for k, v in stored.items() if k.startswith("out.")}
-    return Fixture(name, doc, {k: torch.from_numpy(a) for k, a in arrays.items()}, inputs, outputs)
+    return Fixture(name, doc, dict(weights(name)), inputs, outputs)

@@ -450,6 +450,7 @@ def _build_encoder(
     with torch.device("meta"):
         net = build_encoder(kind, n_styles=n_styles, style_dim=style_dim, **trunk)
     fill(net, _counted(net, tensors), label, what)
+    net.latent_avg = torch.zeros(1, style_dim)  # not in the state dict, so still without values
     return net
 
 
