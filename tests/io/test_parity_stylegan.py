@@ -282,6 +282,7 @@ def test_nvidia_bare_state_dict():
     loaded = load(known.tensors, conv_clamp=1.0)
     known.check("img_wplus", frozen(loaded)(known.inputs["wplus"]))
     assert "conv_clamp" in loaded.warnings[0]
+    assert load({"G_ema": known.tensors}).kind == "nvidia-stylegan2"
 
 
 def test_what_the_layout_cannot_express_is_refused(nvidia_pickle):

@@ -177,7 +177,14 @@ def _generator_config(net: Generator, layout: str) -> dict[str, Any]:
 
 def is_nvidia(raw: Any) -> bool:
     """Does this look like a network pickle of stylegan2-ada-pytorch (or stylegan3), or its bare state dict?"""
-    return _nvidia_record(raw) is not None or (isinstance(raw, Mapping) and "synthesis.b4.const" in raw)
+    marks = ("synthesis.b4.const", "synthesis.b4.conv1.weight", "synthesis.b8.conv0.weight")
+    return _nvidia_record(raw) is not None or sum(mark in _nvidia_tensors(raw) for mark in marks) >= 2
+
+
+def _nvidia_tensors(raw: Any) -> Tensors:
+    """The tensors of a bare state dict, or of one under `G_ema`."""
+    part = raw.get("G_ema", raw) if isinstance(raw, Mapping) else {}
+    return {k: v for k, v in part.items() if isinstance(v, Tensor)} if isinstance(part, Mapping) else {}
 
 
 def read_nvidia(raw: Any, label: str = "the checkpoint", conv_clamp: float | None = None) -> Read:
@@ -196,9 +203,7 @@ def read_nvidia(raw: Any, label: str = "the checkpoint", conv_clamp: float | Non
     warnings: list[str] = []
     record = _nvidia_record(raw)
     if record is None:
-        if not isinstance(raw, Mapping):
-            raise SddError(f"{label} holds no {what[2:]}")
-        tensors = {k: v for k, v in raw.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        tensors = {k: v for k, v in _nvidia_tensors(raw).items() if isinstance(k, str)}
         arguments: Mapping[str, Any] = {}
         warnings.append(f"a bare state dict does not say its conv_clamp; {conv_clamp} is used (published pickles: 256)")
     else:
