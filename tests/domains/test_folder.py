@@ -1,5 +1,7 @@
 """Domains of the user's own parts: saved, named, found again by the hash of their generator."""
 
+from functools import partial
+
 import pytest
 import torch
 from PIL import Image
@@ -9,6 +11,7 @@ from torch import nn
 from sdd import domains
 from sdd.domains import folder
 from sdd.errors import SddError
+from sdd.nets.encoder import Encoder4Editing
 from toy import SIZE, STYLE_DIM, toy_domain
 
 
@@ -201,3 +204,47 @@ def test_licences_of_known_parts_are_kept(monkeypatch):
         "generator ffhq: NVIDIA Source Code License (non-commercial).",
         "teacher sd-1.5: CreativeML Open RAIL-M.",
     ]
+
+
+# The same with real checkpoints, small: what the readers give fits together.
+
+
+@pytest.fixture
+def container(tmp_path, monkeypatch):
+    """An e4e file: the encoder, and the generator it was trained for as `decoder`."""
+    monkeypatch.undo()
+    monkeypatch.setenv("SDD_HOME", str(tmp_path / "home"))
+    torch.manual_seed(0)
+    generator = toy_domain().generator
+    encoder = Encoder4Editing(generator.n_latent, STYLE_DIM, units=(1, 1, 1, 1), channels=(16, 32, 48, 64), stem=16)
+    named = {f"encoder.{k}": v for k, v in encoder.state_dict().items()}
+    named |= {f"decoder.{k}": v for k, v in generator.state_dict().items()}
+    average = torch.randn(generator.n_latent, STYLE_DIM) * 0.1
+    opts = {"encoder_type": "Encoder4Editing", "stylegan_size": SIZE, "start_from_latent_avg": True}
+    path = tmp_path / "e4e.pt"
+    torch.save({"state_dict": named, "opts": opts, "latent_avg": average}, path)
+    return path
+
+
+def test_one_e4e_file_is_generator_and_encoder(container, tmp_path):
+    domain = folder.assemble(folder.Parts(generator=str(container), encoder=str(container)))
+    assert domain.generator_hash == folder.generator_hash(toy_domain().generator)
+    with torch.no_grad():
+        codes = domain.encoder(torch.zeros(2, 3, SIZE, SIZE))
+    assert codes.shape == (2, *domain.latent_mean.shape) and codes.isfinite().all()
+    # The same generator in a file of its own has the same hash, so that editors know it again.
+    torch.save({"g_ema": toy_domain().generator.state_dict()}, tmp_path / "alone.pt")
+    with pytest.warns(UserWarning, match="no latent_avg"):
+        alone = folder.assemble(folder.Parts(generator=str(tmp_path / "alone.pt")))
+    assert alone.generator_hash == domain.generator_hash
+
+
+def test_a_part_of_the_wrong_kind_is_named(container, tmp_path):
+    torch.save(torch.zeros(4, 8, STYLE_DIM), tmp_path / "codes.pt")
+    both = partial(folder.Parts, generator=str(container))
+    with pytest.raises(SddError, match=r"codes.pt was given as the encoder, but is latents"):
+        folder.assemble(both(encoder=str(tmp_path / "codes.pt")))
+    torch.save(torch.zeros(4, 6, STYLE_DIM), tmp_path / "short.pt")
+    with pytest.raises(SddError, match=r"short.pt holds 4x6x8, but the generator takes W\+ codes Nx8x8"):
+        folder.assemble(both(latents=str(tmp_path / "short.pt")))
+    assert len(folder.assemble(both(latents=str(tmp_path / "codes.pt"))).extra["latents"]) == 4

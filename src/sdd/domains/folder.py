@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import tomllib
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -343,39 +344,46 @@ def _files(folder: str) -> list[Path]:
 
 
 def _net(source: str, what: str) -> Any:
-    """The network of a part, in eval mode on the CPU.
+    """The network of a part, in eval mode on the CPU; warns of what had to be assumed.
 
     Raises:
         SddError: it is not here, or it is something else than it was given for.
     """
     from sdd.io import load
     from sdd.nets.arcface import IRSE
+    from sdd.nets.encoder import StyleEncoder
     from sdd.nets.stylegan2 import Generator
 
-    loaded = load(zoo.resolve(source))
+    path = zoo.resolve(source)
+    loaded = load(path)
+    if what == "generator" and loaded.kind in ("e4e", "psp", "styleclip-mapper"):  # their decoder is a generator
+        loaded = load(path, kind="stylegan2")
     net = loaded.module
-    kinds = {"generator": isinstance(net, Generator), "identity": isinstance(net, IRSE)}
-    is_encoder = isinstance(net, nn.Module) and not any(kinds.values())
-    if not kinds.get(what, is_encoder):
-        raise SddError(f"{source} was given as the {what}, but it is {loaded.kind}; `sdd inspect` says what it holds")
+    if not isinstance(net, {"generator": Generator, "encoder": StyleEncoder, "identity": IRSE}[what]):
+        raise SddError(f"{source} was given as the {what}, but is {loaded.kind}; `sdd inspect` says what it holds")
+    if what == "encoder" and net.input_channels != 3:
+        raise SddError(f"the encoder {source} takes pictures of {net.input_channels} channels; give one for photos")
+    for text in loaded.warnings:
+        warnings.warn(f"{source}: {text}", stacklevel=2)
     return net
 
 
 def _latents(parts: Parts, layers: int, width: int) -> Tensor | None:
-    """The W+ codes (N, L, D) of the latents file, if there is one."""
+    """The W+ codes (N, L, D) of the latents file, if there is one; W codes stand for the same code in every layer."""
     if parts.latents is None:
         return None
     from sdd.io import load
 
     codes = load(Path(parts.latents).expanduser(), kind="latents").module
-    shape = tuple(codes.shape) if isinstance(codes, Tensor) else ()
-    if len(shape) != 3 or shape[1:] != (layers, width) or shape[0] == 0:
-        found = "x".join(map(str, shape)) or "a list of style vectors"
+    if isinstance(codes, Tensor) and codes.ndim == 2:
+        codes = codes[:, None].expand(-1, layers, -1).contiguous()
+    if not isinstance(codes, Tensor) or codes.shape[1:] != (layers, width) or len(codes) == 0:
+        found = "x".join(map(str, codes.shape)) if isinstance(codes, Tensor) else "style vectors"
         raise SddError(
             f"{parts.latents} holds {found}, but the generator takes W+ codes Nx{layers}x{width}; give latents that "
             "were made for this generator"
         )
-    return torch.as_tensor(codes).float()
+    return codes
 
 
 def _sample(generator: Generator, n: int) -> Tensor:
