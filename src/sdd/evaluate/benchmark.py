@@ -534,7 +534,11 @@ def teacher_command(
     n = n or (16 if quick else 128)
     folder = domains.weights_folder("avatars") / "teacher"
     pipeline = StableDiffusionPipeline.from_pretrained(
-        str(folder), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        str(folder),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        torch_dtype=torch.float32,  # half precision is for the disk
     )
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     found = teaching(pipeline, Judge.load(), n, seed)
