@@ -141,8 +141,8 @@ CARDS = (
         ("python -m recipes.identity",),
         "identity",
         (("reconstruction", "identity", "likeness of a picture and its reconstruction", ""),),
-        "Tells drawings apart, not people; of no use on photographs. Trained on people of its own, 400 of them with twelve "
-        "pictures each (`recipes.identity`). Because hair is part of who a person is here, it holds hair edits back.",
+        "Tells drawings apart, not people; of no use on photographs. Trained on people of its own, 400 of them with "
+        "twelve pictures each (`recipes.identity`). Because hair is part of a person here, it holds hair edits back.",
     ),
     Card(
         "CLIP",

