@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.common import Average, autocast, device, fit, ramp, rng, to_images
-from recipes.data import home, load
-from recipes.judge import labels
+from recipes.data import home, labels, load
 from recipes.teacher import LENGTH, Captions, build_tokenizer
 from sdd.domains import avatars
 from sdd.domains.captions import PHRASES

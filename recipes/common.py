@@ -19,7 +19,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from recipes.data import home
+from recipes.data import HEADS, home
 
 
 def device() -> torch.device:
@@ -50,6 +50,19 @@ def psnr(a: Tensor, b: Tensor) -> float:
     """Mean over pictures of the PSNR with peak 2, in dB."""
     mse = (a.clamp(-1, 1) - b).float().square().mean((1, 2, 3))
     return float((10 * torch.log10(4 / mse.clamp_min(1e-10))).mean())
+
+
+def reading_loss(scores: Tensor, truth: dict[str, Tensor]) -> Tensor:
+    """Sum over attributes of how badly `scores` (B, every head's values side by side) read them: cross-entropy, and 4 ×
+    squared error for numbers. What a picture cannot show does not count.
+    """
+    losses = []
+    for (name, width), part in zip(HEADS.items(), torch.split(scores, list(HEADS.values()), dim=1), strict=True):
+        if width == 1:
+            losses.append(4 * nn.functional.mse_loss(part[:, 0], truth[name]))
+        elif (truth[name] >= 0).any():
+            losses.append(nn.functional.cross_entropy(part, truth[name]))
+    return torch.stack(losses).sum()
 
 
 def ramp(step: int, steps: int, warmup: int = 100) -> float:

@@ -20,6 +20,9 @@ from rich.progress import track
 from sdd.domains import avatars
 
 CHUNK = 500
+HEADS = {name: len(avatars.values(name)) for name in (*avatars.SHAPES, *avatars.COLORS)} | {
+    n: 1 for n in avatars.RANGES
+}
 
 
 def home() -> Path:
@@ -53,6 +56,21 @@ def load(count: int | None = None) -> np.ndarray:
     if not files:
         raise SystemExit("no training pictures yet; run: python -m recipes.data")
     return np.concatenate([np.load(file) for file in files])
+
+
+def labels(count: int) -> dict[str, np.ndarray]:
+    """Index of each discrete value, -100 where the picture cannot show it; continuous values in [-1, 1]."""
+    rows: dict[str, list[float]] = {name: [] for name in HEADS}
+    for i in range(count):
+        person = avatars.draw(np.random.default_rng([0, 0, i]), seed=i)
+        for name in HEADS:
+            value = person.attributes[name]
+            if name in avatars.RANGES:
+                low, high = avatars.RANGES[name]
+                rows[name].append((value - (low + high) / 2) / ((high - low) / 2))
+            else:
+                rows[name].append(avatars.values(name).index(value) if person.visible(name) else -100)
+    return {k: np.array(v, dtype=np.float32 if k in avatars.RANGES else np.int64) for k, v in rows.items()}
 
 
 if __name__ == "__main__":

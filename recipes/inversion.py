@@ -6,6 +6,7 @@
     python -m recipes.inversion --stage encoder   # the encoder alone: the code of each picture
     python -m recipes.inversion --stage joint     # both, by reconstruction
     python -m recipes.inversion --stage prior     # both, and an adversary on codes that are nobody's
+    python -m recipes.inversion --stage mapping   # the mapping network: which codes are people's
 
 Learning encoder and generator from nothing together is slow: for long neither knows what the other means. Here the
 options a
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recipes import muon
 from recipes.common import Average, autocast, device, fit, grid, psnr, ramp, rng, to_images
 from recipes.data import home, load
 from sdd.domains import avatars
@@ -38,12 +40,13 @@ from sdd.nets.stylegan2 import Generator
 CHANNELS = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16}
 STYLE_DIM = 128
 STAGES = {  # size, steps, learning rate
-    "tiny": (32, 2400, 4e-3),
-    "small": (64, 4000, 3e-3),
-    "full": (128, 4000, 2e-3),
-    "encoder": (128, 5000, 2e-3),
-    "joint": (128, 2500, 1e-3),
-    "prior": (128, 4000, 1e-3),
+    "tiny": (32, 900, 1e-2),
+    "small": (64, 1000, 8e-3),
+    "full": (128, 1500, 6e-3),
+    "encoder": (128, 1500, 1e-2),
+    "joint": (128, 1500, 3e-3),
+    "prior": (128, 1000, 1e-3),
+    "mapping": (128, 1500, 2e-1),
 }
 DRAWINGS = {name: [d for ds in table.values() for d in ds] for name, table in avatars.SHAPES.items()}
 GRAPHICS = ("bat", "bear", "cumbia", "deer", "diamond", "hola", "pizza", "resist", "skull", "skullOutline")
@@ -128,26 +131,28 @@ def error(y: Tensor, x: Tensor) -> Tensor:
     return d.abs().mean() + d.square().mean() + 0.5 * edges
 
 
-def strange(codes: Tensor, generator: Generator, noise: torch.Generator) -> Tensor:
-    """Codes that are nobody's: mixed between neighbours at a random layer, moved, or mapped from z."""
-    kind = int(torch.randint(0, 3, (1,), generator=noise))
-    if kind == 0:
+def strange(codes: Tensor, noise: torch.Generator) -> Tensor:
+    """Codes that are nobody's: mixed between neighbours at a random layer, or moved."""
+    if torch.rand((), generator=noise) < 0.5:
         at = int(torch.randint(1, codes.shape[1], (1,), generator=noise))
         return torch.cat([codes[:, :at], codes.roll(1, 0)[:, at:]], 1)
-    if kind == 1:
-        amount = 0.7 * torch.rand(len(codes), 1, 1, generator=noise)
-        return codes + (amount * torch.randn(codes.shape, generator=noise)).to(codes.device) * codes.std(0)
-    z = torch.randn(len(codes), STYLE_DIM, generator=noise).to(codes.device)
-    return generator.mapping(z)[:, None].expand_as(codes)
+    amount = 0.7 * torch.rand(len(codes), 1, 1, generator=noise)
+    return codes + (amount * torch.randn(codes.shape, generator=noise)).to(codes.device) * codes.std(0)
+
+
+def energy_distance(a: Tensor, b: Tensor) -> Tensor:
+    """2 E‖a − b‖ − E‖a − a'‖ − E‖b − b'‖ of two samples (N, D): zero only for equal distributions."""
+    n = len(a) / (len(a) - 1)  # a sample's distance to itself does not count
+    return 2 * torch.cdist(a, b).mean() - n * torch.cdist(a, a).mean() - n * torch.cdist(b, b).mean()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=None)
-    parser.add_argument("--noise", type=float, default=0.1, help="on the codes, whose scale is about 1")
+    parser.add_argument("--noise", type=float, default=0.3, help="on the codes, whose scale is about 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -169,19 +174,24 @@ def main() -> None:
     nets: dict[str, nn.Module] = {"generator": generator, "encoder": encoder, "people": people}
     order = list(STAGES)
     if stage != order[0]:
-        saved = torch.load(
-            home() / f"inversion-{order[order.index(stage) - 1]}" / "last.pt", map_location=device(), weights_only=True
-        )
+        before = [home() / f"inversion-{s}" / "last.pt" for s in order[: order.index(stage)]]
+        saved = torch.load([f for f in before if f.exists()][-1], map_location=device(), weights_only=True)
         for key, net in nets.items():
             adopt(net, saved[f"{key}_average"]["shadow"])
+    if stage == "mapping":
+        map_people(name, generator, encoder, pixels, steps, lr, args.seed)
+        export(name, encoder, generator, pixels)
+        return
     from_people = stage in ("tiny", "small", "full")
     learning = {"encoder": ["encoder"], "joint": ["generator", "encoder"], "prior": ["generator", "encoder"]}.get(
         stage, ["generator", "people"]
     )
     parameters = [p for key in learning for p in nets[key].parameters()]
     # Equalised weights are of order one, the others much smaller; so their steps must be larger to be as large.
-    groups = [{"params": list(nets[key].parameters()), "part": 4.0 if key == "generator" else 1.0} for key in learning]
-    optimizer = torch.optim.Adam(groups, lr=lr, betas=(0.9, 0.99))
+    groups = muon.groups(*((nets[key], 4.0 if key == "generator" else 1.0) for key in learning))
+    if "generator" in learning:
+        groups[0]["part"] = 10.0
+    optimizer = muon.Muon(groups, lr)
     averages = {key: Average(net, 0.997) for key, net in nets.items()}
     state: dict[str, Any] = {**nets, **{f"{k}_average": a for k, a in averages.items()}, "optimizer": optimizer}
     if stage == "prior":
@@ -217,7 +227,7 @@ def main() -> None:
                 out["error"] = loss.item()
         if stage == "prior":
             with autocast():
-                other = generator(strange(codes.detach(), generator, noise), noise="none")
+                other = generator(strange(codes.detach(), noise), noise="none")
                 loss = 3 * loss + 0.1 * F.softplus(-critic(torch.cat([y, other])).float()).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -260,10 +270,48 @@ def main() -> None:
         grid(home() / name / "pictures.png", shrink(x)[:12], y[:12], mixed, moved)
         return {"psnr": psnr(y, shrink(x)), "scale": codes.std().item()}
 
-    fit(name, state, step, steps, evaluate, every=200)
+    fit(name, state, step, steps, evaluate, every=100)
     if size == 128:
         with averages["generator"].applied(), averages["encoder"].applied():
             export(name, encoder, generator, pixels)
+
+
+def map_people(
+    name: str, generator: Generator, encoder: CompactEncoder, pixels: np.ndarray, steps: int, lr: float, seed: int
+) -> None:
+    """Teach the mapping network where people's codes are: the distribution of w(z) is brought to that of the codes.
+
+    No picture needs to be drawn for that, which makes it a matter of a minute.
+    """
+    with torch.no_grad():
+        codes = [encoder(to_images(pixels[i : i + 100])).mean(1) for i in range(1000, min(16000, len(pixels)), 100)]
+        people = torch.cat(codes).float()
+    average = Average(generator.style, 0.99)
+    optimizer = torch.optim.Adam(generator.style.parameters(), lr=lr, betas=(0.9, 0.99))
+
+    def step(i: int) -> dict[str, float]:
+        noise = torch.Generator().manual_seed(seed * 1_000_003 + i)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * ramp(i, steps)
+        z = torch.randn(512, STYLE_DIM, generator=noise).to(people.device)
+        drawn = people[torch.randint(len(people), (512,), generator=noise).to(people.device)]
+        loss = energy_distance(generator.mapping(z), drawn)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        average.update()
+        return {"distance": loss.item()}
+
+    @torch.no_grad()
+    def evaluate(i: int) -> dict[str, float]:
+        with average.applied():
+            z = torch.randn(36, STYLE_DIM, generator=torch.Generator().manual_seed(0)).to(people.device)
+            drawn = generator(generator.mapping(z), noise="none")
+        grid(home() / name / "pictures.png", drawn[:12], drawn[12:24], drawn[24:])
+        return {}
+
+    fit(name, {"style": generator.style, "average": average, "optimizer": optimizer}, step, steps, evaluate, every=500)
+    generator.style.load_state_dict(average.shadow)
 
 
 @torch.no_grad()

@@ -15,29 +15,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from recipes.common import Average, arguments, autocast, device, fit, ramp, rng, to_images
-from recipes.data import home, load
+from recipes import muon
+from recipes.common import Average, arguments, autocast, device, fit, ramp, reading_loss, rng, to_images
+from recipes.data import HEADS, home, labels, load
 from sdd.domains import avatars
 from sdd.nets.compact import AttributeClassifier
-
-HEADS = {name: len(avatars.values(name)) for name in (*avatars.SHAPES, *avatars.COLORS)} | {
-    n: 1 for n in avatars.RANGES
-}
-
-
-def labels(count: int) -> dict[str, np.ndarray]:
-    """Index of each discrete value, -100 where the picture cannot show it; continuous values in [-1, 1]."""
-    rows: dict[str, list[float]] = {name: [] for name in HEADS}
-    for i in range(count):
-        person = avatars.draw(rng(0, 0, i), seed=i)
-        for name in HEADS:
-            value = person.attributes[name]
-            if name in avatars.RANGES:
-                low, high = avatars.RANGES[name]
-                rows[name].append((value - (low + high) / 2) / ((high - low) / 2))
-            else:
-                rows[name].append(avatars.values(name).index(value) if person.visible(name) else -100)
-    return {k: np.array(v, dtype=np.float32 if k in avatars.RANGES else np.int64) for k, v in rows.items()}
 
 
 def main() -> None:
@@ -47,7 +29,7 @@ def main() -> None:
     held = torch.arange(1000)
     net = AttributeClassifier(HEADS).to(device())
     average = Average(net, 0.998)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-2)
+    optimizer = muon.Muon(muon.groups((net, 1.0)), args.lr, weight_decay=1e-2)
 
     def degrade(x: torch.Tensor, i: int) -> torch.Tensor:
         kind = rng(args.seed, i, 1).integers(0, 6)
@@ -65,14 +47,8 @@ def main() -> None:
             group["lr"] = args.lr * ramp(i, args.steps)
         with autocast():
             out = net(degrade(to_images(pixels[index.numpy()]), i))
-        losses = []
-        for name, scores in out.items():
-            target = truth[name][index]
-            if name in avatars.RANGES:
-                losses.append(4 * F.mse_loss(scores.float()[:, 0], target))
-            elif (target >= 0).any():
-                losses.append(F.cross_entropy(scores.float(), target))
-        loss = torch.stack(losses).sum()
+        scores = torch.cat(list(out.values()), 1).float()
+        loss = reading_loss(scores, {k: v[index] for k, v in truth.items()})
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)

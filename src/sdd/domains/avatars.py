@@ -173,10 +173,10 @@ COLORS: dict[str, dict[str, str]] = {
     },
 }
 RANGES: dict[str, tuple[float, float]] = {
-    "tilt": (-20.0, 20.0),  # degrees, clockwise
-    "shift_x": (-8.0, 8.0),  # percent of the width
-    "shift_y": (-8.0, 8.0),  # percent of the height
-    "zoom": (0.85, 1.2),  # factor
+    "tilt": (-16.0, 16.0),  # degrees, clockwise
+    "shift_x": (-6.0, 6.0),  # percent of the width
+    "shift_y": (-6.0, 6.0),  # percent of the height
+    "zoom": (0.88, 1.14),  # factor
 }
 ATTRIBUTES: tuple[str, ...] = (*SHAPES, *COLORS, *RANGES)
 
@@ -184,9 +184,18 @@ ATTRIBUTES: tuple[str, ...] = (*SHAPES, *COLORS, *RANGES)
 # common.
 _SHARE: dict[tuple[str, str], float] = {
     ("hair", "bald"): 2.0,
-    ("hat", "none"): 14.0,
-    ("facial_hair", "none"): 5.0,
-    ("accessories", "none"): 7.0,
+    ("hat", "none"): 28.0,
+    ("mouth", "eating"): 0.4,
+    ("mouth", "vomit"): 0.4,
+    ("mouth", "grimace"): 0.6,
+    ("mouth", "scream"): 0.6,
+    ("eyes", "open"): 3.0,
+    ("eyes", "wacky"): 0.6,
+    ("eyes", "hearts"): 0.6,
+    ("eyes", "dizzy"): 0.6,
+    ("eyes", "rolling"): 0.6,
+    ("facial_hair", "none"): 7.0,
+    ("accessories", "none"): 10.0,
     ("background_color", "white"): 2.0,
     ("accessories_color", "black"): 30.0,
 }
@@ -364,16 +373,17 @@ def draw(rng: np.random.Generator, seed: int = 0) -> Avatar:
     attributes: dict[str, Any] = {name: _draw(rng, name) for name in (*SHAPES, *COLORS)}
     if rng.random() < 0.7:  # most people's beards have the colour of their hair
         attributes["facial_hair_color"] = attributes["hair_color"]
-    moved = rng.random() < 0.6
+    # Most pictures have DiceBear's own framing; some heads are tilted, some pictures framed otherwise.
+    tilted, framed = rng.random() < 0.2, rng.random() < 0.15
     for name, (low, high) in RANGES.items():
-        neutral = 1.0 if name == "zoom" else 0.0
-        attributes[name] = round(float(rng.uniform(low, high)), 2) if moved and rng.random() < 0.7 else neutral
+        value, neutral = round(float(rng.uniform(low, high)), 2), 1.0 if name == "zoom" else 0.0
+        attributes[name] = value if (tilted if name == "tilt" else framed) else neutral
     drawings: dict[str, str | None] = {
         name: str(rng.choice(table[attributes[name]])) if table[attributes[name]] else None
         for name, table in SHAPES.items()
     }
     graphics = ("bat", "bear", "cumbia", "deer", "diamond", "hola", "pizza", "resist", "skull", "skullOutline")
-    return Avatar(attributes, drawings, str(rng.choice(graphics)), bool(rng.random() < 0.06), seed)
+    return Avatar(attributes, drawings, str(rng.choice(graphics)), bool(rng.random() < 0.04), seed)
 
 
 def sample(n: int, seed: int = 0, split: str = "test") -> list[Avatar]:

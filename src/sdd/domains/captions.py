@@ -187,7 +187,7 @@ _FRAMES = (
 
 def tilt_word(degrees: float) -> str | None:
     """The word for a tilt; None where it is neither upright nor clearly tilted."""
-    return "none" if abs(degrees) < 2 else "right" if degrees > 7 else "left" if degrees < -7 else None
+    return "none" if abs(degrees) < 2 else "right" if degrees > 6 else "left" if degrees < -6 else None
 
 
 def word(avatar: Avatar, attribute: str) -> str | None:
@@ -196,7 +196,7 @@ def word(avatar: Avatar, attribute: str) -> str | None:
     if attribute == "tilt":
         return tilt_word(value)
     if attribute == "zoom":
-        return "near" if value > 1.12 else "far" if value < 0.9 else None
+        return "near" if value > 1.08 else "far" if value < 0.94 else None
     return str(value)
 
 

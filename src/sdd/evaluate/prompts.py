@@ -12,11 +12,11 @@ from sdd.errors import SddError
 
 # Where the captions' words for a number begin: midway between what they call upright (or say nothing about) and tilted.
 INTERVALS: dict[tuple[str, str], tuple[float, float]] = {
-    ("tilt", "left"): (-180.0, -4.5),
-    ("tilt", "none"): (-4.5, 4.5),
-    ("tilt", "right"): (4.5, 180.0),
-    ("zoom", "near"): (1.06, 10.0),
-    ("zoom", "far"): (0.0, 0.95),
+    ("tilt", "left"): (-180.0, -4.0),
+    ("tilt", "none"): (-4.0, 4.0),
+    ("tilt", "right"): (4.0, 180.0),
+    ("zoom", "near"): (1.04, 10.0),
+    ("zoom", "far"): (0.0, 0.97),
 }
 
 
@@ -77,7 +77,7 @@ PROMPTS: tuple[Prompt, ...] = (
     Prompt("pale skin", "skin_color", "pale", "skin", unlike=("light",)),
     Prompt("pink clothes", "clothes_color", "pink", "clothes", unlike=("pale pink", "red")),
     Prompt("blue clothes", "clothes_color", "blue", "clothes", unlike=("light blue", "pale blue")),
-    Prompt("head tilted left", "tilt", "left", "head upright", values=(-8.0, -12.0, -16.0, -20.0)),
+    Prompt("head tilted left", "tilt", "left", "head upright", values=(-7.0, -10.0, -13.0, -16.0)),
     Prompt("a blue background", "background_color", "blue", "a background", unlike=("lavender", "green")),
 )
 

@@ -11,20 +11,19 @@ from torch.nn import functional as F
 
 
 class _Block(nn.Module):
-    """Halve the picture, then add two convolutions; normalised by groups of 8 channels."""
+    """Two convolutions, the first of which halves the picture, beside a skip; normalised by groups of 8 channels."""
 
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
         self.skip = nn.Conv2d(cin, cout, 1)
         self.norm1 = nn.GroupNorm(cin // 8, cin)
-        self.conv1 = nn.Conv2d(cin, cout, 3, padding=1)
+        self.conv1 = nn.Conv2d(cin, cout, 3, stride=2, padding=1)
         self.norm2 = nn.GroupNorm(cout // 8, cout)
         self.conv2 = nn.Conv2d(cout, cout, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.avg_pool2d(x, 2)
         h = self.conv1(F.silu(self.norm1(x)))
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+        return self.skip(F.avg_pool2d(x, 2)) + self.conv2(F.silu(self.norm2(h)))
 
 
 class Trunk(nn.Module):
