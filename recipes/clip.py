@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recipes import muon
 from recipes.common import Average, autocast, device, fit, ramp, rng, to_images
 from recipes.data import home, labels, load
 from recipes.teacher import LENGTH, Captions, build_tokenizer
@@ -74,9 +75,9 @@ def embed_texts(net: Any, tokens: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--which", choices=list(SHAPES), required=True)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--count", type=int, default=None, help="use only the first COUNT training pictures")
     args = parser.parse_args()
@@ -93,19 +94,13 @@ def main() -> None:
     truth = {k: torch.from_numpy(v) for k, v in labels(held).items() if k in ASKED}
     net = build(args.which, tokenizer).to(device())
     average = Average(net, 0.998)
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    plain = [p for p in net.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
-        lr=args.lr,
-        betas=(0.9, 0.98),
-    )
+    optimizer = muon.Muon(muon.groups((net, 1.0)), args.lr, betas=(0.9, 0.98), weight_decay=0.1)
 
     def step(i: int) -> dict[str, float]:
         stream = rng(seed, 11, i)
         index = stream.integers(held, len(pixels), args.batch)
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * ramp(i, args.steps, 200)
+            group["lr"] = args.lr * group["part"] * ramp(i, args.steps)
         with autocast():
             seen = embed_images(net, to_images(pixels[index], SIZE))
             read = embed_texts(net, captions.draw(index, stream))

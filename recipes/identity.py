@@ -1,11 +1,11 @@
 """The identity network: which pictures show the same person.
 
     python -m recipes.identity --draw             # pictures of 400 people, 12 each (minutes, two processes)
-    python -m recipes.identity --steps 3000
+    python -m recipes.identity
 
-A person is skin colour, hair drawing and hair colour, no two of them alike; mood, beard, glasses, clothes, background
-and framing vary from picture to picture. An IR-SE network of small size with ArcFace's additive angular margin (arXiv
-1801.07698, equation 3); the classes' centres are thrown away afterwards.
+A person is skin colour, facial hair with its colour, and whether the brows are bushy, no two of them alike; hair,
+mood, glasses, clothes, background and framing vary from picture to picture. An IR-SE network of small size with
+ArcFace's additive angular margin (arXiv 1801.07698, equation 3); the classes' centres are thrown away afterwards.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recipes import muon
 from recipes.common import Average, autocast, device, fit, ramp, rng, to_images
 from recipes.data import home
 from sdd.domains import avatars
@@ -28,7 +30,7 @@ from sdd.nets.arcface import IRSE, identity_features
 
 SIZE = 64
 PEOPLE, PICTURES, HELD = 400, 12, 40  # the last HELD people are kept for evaluation
-KEPT = ("hair", "hair_color", "skin_color")  # what makes a person
+KEPT = ("skin_color", "facial_hair", "facial_hair_color")  # what makes a person, and `bushy`
 MARGIN, SCALE = 0.3, 24.0
 
 
@@ -39,23 +41,30 @@ def build() -> IRSE:
     )
 
 
+def bushy(face: avatars.Avatar) -> bool:
+    """Whether the brows are filled shapes; otherwise they are lines."""
+    return str(face.drawings["brows"]).endswith("Natural")
+
+
 def faces() -> list[avatars.Avatar]:
     """PEOPLE faces that can be told apart."""
-    found: dict[tuple[str | None, ...], avatars.Avatar] = {}
+    found: dict[tuple[Any, ...], avatars.Avatar] = {}
     seed = 0
     while len(found) < PEOPLE:
         face = avatars.draw(rng(5, seed), seed=seed)
-        color = None if face.attributes["hair"] == "bald" else face.attributes["hair_color"]
-        found.setdefault((face.drawings["hair"], color, face.attributes["skin_color"]), face)
+        color = face.attributes["facial_hair_color"] if face.drawings["facial_hair"] else None
+        key = (face.attributes["skin_color"], face.drawings["facial_hair"], color, bushy(face))
+        found.setdefault(key, face)
         seed += 1
     return list(found.values())
 
 
 def picture(face: avatars.Avatar, person: int, index: int) -> np.ndarray:
     """One picture of a person, (64, 64, 3) uint8: the person's face, everything else of a stranger."""
-    other = avatars.draw(rng(6, person, index), seed=index)
-    attributes = other.attributes | {k: face.attributes[k] for k in KEPT} | {"hat": "none"}
-    drawings = other.drawings | {"hair": face.drawings["hair"], "hat": None}
+    tries = (avatars.draw(rng(6, person, index, k), seed=index) for k in range(1000))
+    other = next(p for p in tries if bushy(p) == bushy(face) and p.visible("brows"))
+    attributes = other.attributes | {k: face.attributes[k] for k in KEPT}
+    drawings = other.drawings | {"facial_hair": face.drawings["facial_hair"]}
     return replace(other, attributes=attributes, drawings=drawings).pixels(SIZE)
 
 
@@ -94,9 +103,9 @@ class Centres(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draw", action="store_true", help="draw the pictures and stop")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -108,14 +117,14 @@ def main() -> None:
     net = build().to(device())
     centres = Centres(PEOPLE - HELD, net.embedding).to(device())
     average = Average(net, 0.998)
-    optimizer = torch.optim.AdamW([*net.parameters(), *centres.parameters()], lr=args.lr, weight_decay=5e-4)
+    optimizer = muon.Muon(muon.groups((net, 1.0), (centres, 1.0)), args.lr, weight_decay=5e-4)
 
     def step(i: int) -> dict[str, float]:
         stream = rng(args.seed, 12, i)
         person = stream.integers(0, PEOPLE - HELD, args.batch)
         index = stream.integers(0, PICTURES, args.batch)
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * ramp(i, args.steps)
+            group["lr"] = args.lr * group["part"] * ramp(i, args.steps)
         with autocast():
             features = identity_features(net, to_images(pixels[person, index]))
         target = torch.from_numpy(person).to(features.device)

@@ -42,9 +42,9 @@ STYLE_DIM = 128
 STAGES = {  # size, steps, learning rate
     "tiny": (32, 900, 1e-2),
     "small": (64, 1000, 8e-3),
-    "full": (128, 1500, 6e-3),
-    "encoder": (128, 1500, 1e-2),
-    "joint": (128, 1500, 3e-3),
+    "full": (128, 1200, 6e-3),
+    "encoder": (128, 1200, 1e-2),
+    "joint": (128, 900, 3e-3),
     "prior": (128, 1000, 1e-3),
     "mapping": (128, 1500, 2e-1),
 }

@@ -1,6 +1,6 @@
 """The judge's attribute classifier. Used by nothing that trains an editor or a shipped model.
 
-    python -m recipes.judge --steps 6000
+    python -m recipes.judge
 
 Cross-entropy on every discrete attribute the picture can show, squared error on the continuous ones. A third of the
 pictures are seen at 64×64 (the teacher's size), slightly blurred or in noise, so that the judge can read generated
@@ -23,7 +23,7 @@ from sdd.nets.compact import AttributeClassifier
 
 
 def main() -> None:
-    args = arguments(__doc__, steps=6000, batch=32, lr=1.5e-3)
+    args = arguments(__doc__, steps=4000, batch=32, lr=1e-2)
     pixels = load(args.count)
     truth = {k: torch.from_numpy(v).to(device()) for k, v in labels(len(pixels)).items()}
     held = torch.arange(1000)
@@ -44,7 +44,7 @@ def main() -> None:
     def step(i: int) -> dict[str, float]:
         index = torch.from_numpy(rng(args.seed, i).integers(1000, len(pixels), args.batch))
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * ramp(i, args.steps)
+            group["lr"] = args.lr * group["part"] * ramp(i, args.steps)
         with autocast():
             out = net(degrade(to_images(pixels[index.numpy()]), i))
         scores = torch.cat(list(out.values()), 1).float()
