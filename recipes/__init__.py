@@ -3,13 +3,14 @@
     python -m recipes.data --count 30000
     python -m recipes.vae
     python -m recipes.teacher
-    for s in tiny small full encoder joint prior; do python -m recipes.inversion --stage $s; done
+    for s in tiny small full encoder joint mapping; do python -m recipes.inversion --stage $s; done
     python -m recipes.identity --draw && python -m recipes.identity
     python -m recipes.judge
     python -m recipes.clip --which embedded && python -m recipes.clip --which judge
     python -m recipes.ship && python -m recipes.cards
 
 Each resumes where it was killed, shows its progress, logs to `log.jsonl` and draws what it learned so far, all under
-`$SDD_HOME/recipes` (by default ~/.cache/sdd/recipes). They use CUDA where there is one. On two cores without fast
-bfloat16 the whole is a day's work at the default number of steps; `--steps` shortens it.
+`$SDD_HOME/recipes` (by default ~/.cache/sdd/recipes). They use CUDA where there is one. The default numbers of steps
+are what made the shipped models, within two and a half hours on two cores without fast bfloat16, two recipes at a time
+with one thread each; more steps make better ones.
 """

@@ -95,9 +95,9 @@ CARDS = (
         "StyleGAN2 (arXiv 1912.04958): W+ codes (12, 128) → pictures 128×128. Holds the codes' mean and standard "
         "deviation as well.",
         tuple(
-            f"python -m recipes.inversion --stage {s}" for s in ("tiny", "small", "full", "encoder", "joint", "prior")
+            f"python -m recipes.inversion --stage {s}" for s in ("tiny", "small", "full", "encoder", "joint", "mapping")
         ),
-        "inversion-prior",
+        "inversion-joint",
         (
             ("reconstruction", "psnr", "reconstruction with the encoder", "dB"),
             ("reconstruction", "fid", "FID in the judge's features", ""),
@@ -137,12 +137,13 @@ CARDS = (
         ("identity.safetensors",),
         "IR-SE with ArcFace's margin (arXiv 1801.07698): pictures reduced to 64×64 → 128 numbers of "
         "unit length. A person "
-        "is skin colour, hair drawing and hair colour; everything else varied while it learned.",
+        "is skin colour, facial hair and how bushy the brows are; everything else varied while it learned.",
         ("python -m recipes.identity",),
         "identity",
         (("reconstruction", "identity", "likeness of a picture and its reconstruction", ""),),
         "Tells drawings apart, not people; of no use on photographs. Trained on people of its own, 400 of them with "
-        "twelve pictures each (`recipes.identity`). Because hair is part of a person here, it holds hair edits back.",
+        "twelve pictures each (`recipes.identity`). Skin and "
+        "beard are part of a person here, so that it holds their edits back a little.",
     ),
     Card(
         "CLIP",

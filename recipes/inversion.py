@@ -5,17 +5,14 @@
     python -m recipes.inversion --stage full      # 128×128
     python -m recipes.inversion --stage encoder   # the encoder alone: the code of each picture
     python -m recipes.inversion --stage joint     # both, by reconstruction
-    python -m recipes.inversion --stage prior     # both, and an adversary on codes that are nobody's
     python -m recipes.inversion --stage mapping   # the mapping network: which codes are people's
 
 Learning encoder and generator from nothing together is slow: for long neither knows what the other means. Here the
-options a
-person was drawn from are known, so a small network first turns them into a code w, and the generator learns to draw
-from that;
-then the encoder learns to find the code in the picture, and only then the two are tuned together. Every layer's copy
-of w gets
-noise of its own, so that the neighbourhood of a code decodes like the code; a small pull towards zero keeps the scale
-near one.
+options a person was drawn from are known, so a small network first turns them into a code w, and the generator learns
+to draw from that; then the encoder learns to find the code in the picture, and only then the two are tuned together.
+Every layer's copy of w gets noise of its own, so that the neighbourhood of a code decodes like the code: what keeps
+an edit on the manifold, in place of an adversary, and what lets the encoder err a little. A small pull towards zero
+keeps the scale near two.
 """
 
 from __future__ import annotations
@@ -34,7 +31,7 @@ from recipes import muon
 from recipes.common import Average, autocast, device, fit, grid, psnr, ramp, rng, to_images
 from recipes.data import home, load
 from sdd.domains import avatars
-from sdd.nets.compact import CompactEncoder, Trunk
+from sdd.nets.compact import CompactEncoder
 from sdd.nets.stylegan2 import Generator
 
 CHANNELS = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16}
@@ -45,7 +42,6 @@ STAGES = {  # size, steps, learning rate
     "full": (128, 1200, 6e-3),
     "encoder": (128, 1200, 1e-2),
     "joint": (128, 900, 3e-3),
-    "prior": (128, 1000, 1e-3),
     "mapping": (128, 1500, 2e-1),
 }
 DRAWINGS = {name: [d for ds in table.values() for d in ds] for name, table in avatars.SHAPES.items()}
@@ -98,20 +94,6 @@ class People(nn.Module):
         return self.straight(e) + self.net(e)
 
 
-class Discriminator(nn.Module):
-    """Is this a picture of the domain? (B, 3, 128, 128) → (B,)."""
-
-    def __init__(self, channels: tuple[int, ...] = (48, 96, 128, 128)) -> None:
-        super().__init__()
-        self.trunk = Trunk(channels, patch=4)
-        self.head = nn.Linear(channels[-1] * 16 + 1, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        h = self.trunk(images)
-        spread = h.float().std(0).mean().expand(len(h), 1)  # sees whether a batch is varied
-        return self.head(torch.cat([h.flatten(1), spread], 1))[:, 0]
-
-
 def build(size: int) -> Generator:
     """The generator, untrained; a smaller one's layers are the first ones of a larger."""
     return Generator(size, STYLE_DIM, n_mlp=4, channels={r: c for r, c in CHANNELS.items() if r <= size})
@@ -131,15 +113,6 @@ def error(y: Tensor, x: Tensor) -> Tensor:
     return d.abs().mean() + d.square().mean() + 0.5 * edges
 
 
-def strange(codes: Tensor, noise: torch.Generator) -> Tensor:
-    """Codes that are nobody's: mixed between neighbours at a random layer, or moved."""
-    if torch.rand((), generator=noise) < 0.5:
-        at = int(torch.randint(1, codes.shape[1], (1,), generator=noise))
-        return torch.cat([codes[:, :at], codes.roll(1, 0)[:, at:]], 1)
-    amount = 0.7 * torch.rand(len(codes), 1, 1, generator=noise)
-    return codes + (amount * torch.randn(codes.shape, generator=noise)).to(codes.device) * codes.std(0)
-
-
 def energy_distance(a: Tensor, b: Tensor) -> Tensor:
     """2 E‖a − b‖ − E‖a − a'‖ − E‖b − b'‖ of two samples (N, D): zero only for equal distributions."""
     n = len(a) / (len(a) - 1)  # a sample's distance to itself does not count
@@ -152,7 +125,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=None)
-    parser.add_argument("--noise", type=float, default=0.3, help="on the codes, whose scale is about 1")
+    parser.add_argument("--noise", type=float, default=0.3, help="on the codes, whose scale is about 2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -183,9 +156,7 @@ def main() -> None:
         export(name, encoder, generator, pixels)
         return
     from_people = stage in ("tiny", "small", "full")
-    learning = {"encoder": ["encoder"], "joint": ["generator", "encoder"], "prior": ["generator", "encoder"]}.get(
-        stage, ["generator", "people"]
-    )
+    learning = {"encoder": ["encoder"], "joint": ["generator", "encoder"]}.get(stage, ["generator", "people"])
     parameters = [p for key in learning for p in nets[key].parameters()]
     # Equalised weights are of order one, the others much smaller; so their steps must be larger to be as large.
     groups = muon.groups(*((nets[key], 4.0 if key == "generator" else 1.0) for key in learning))
@@ -194,10 +165,6 @@ def main() -> None:
     optimizer = muon.Muon(groups, lr)
     averages = {key: Average(net, 0.997) for key, net in nets.items()}
     state: dict[str, Any] = {**nets, **{f"{k}_average": a for k, a in averages.items()}, "optimizer": optimizer}
-    if stage == "prior":
-        critic = Discriminator().to(device())
-        critic_optimizer = torch.optim.Adam(critic.parameters(), lr=lr, betas=(0.0, 0.99))
-        state |= {"critic": critic, "critic_optimizer": critic_optimizer}
 
     def shrink(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 128 // size) if size < 128 else x
@@ -225,29 +192,10 @@ def main() -> None:
                 y = generator(moved, noise="none")
                 loss = error(y, shrink(x)) + 1e-3 * codes.float().square().mean()
                 out["error"] = loss.item()
-        if stage == "prior":
-            with autocast():
-                other = generator(strange(codes.detach(), noise), noise="none")
-                loss = 3 * loss + 0.1 * F.softplus(-critic(torch.cat([y, other])).float()).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
-        if stage == "prior":
-            for group in critic_optimizer.param_groups:
-                group["lr"] = lr * ramp(i, steps)
-            with autocast():
-                scores = critic(torch.cat([y.detach(), other.detach(), x])).float()
-            n = len(scores) - len(x)
-            verdict = F.softplus(scores[:n]).mean() + F.softplus(-scores[n:]).mean()
-            if i % 16 == 0:
-                real = x[: max(4, len(x) // 4)].detach().requires_grad_()
-                (slope,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
-                verdict = verdict + 16 * 0.5 * slope.square().sum((1, 2, 3)).mean()
-            critic_optimizer.zero_grad(set_to_none=True)
-            verdict.backward()
-            critic_optimizer.step()
-            out["critic"] = verdict.item()
         for key in learning:
             averages[key].update()
         return out

@@ -77,13 +77,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def groups(*nets: tuple[nn.Module, float]) -> list[dict[str, Any]]:
-    """Parameter groups of networks, each with the `part` of the learning rate it takes; embeddings are not matrices."""
+    """Parameter groups of networks, each with the `part` of the learning rate it takes.
+
+    Embeddings are not matrices; matrices of more than 512 rows and columns cost more to make orthogonal than they are
+    worth, and take Adam's steps at a tenth of the rate.
+    """
     found: list[dict[str, Any]] = []
     for net, part in nets:
         tables = {id(m.weight) for m in net.modules() if isinstance(m, nn.Embedding)}
-        mine = [p for p in net.parameters() if p.requires_grad]
-        matrices = [p for p in mine if p.ndim >= 2 and id(p) not in tables and min(_rows(p).shape) >= 8]
-        chosen = {id(p) for p in matrices}
-        found.append({"params": matrices, "part": part, "matrix": True})
-        found.append({"params": [p for p in mine if id(p) not in chosen], "part": part, "matrix": False})
+        kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "large": [], "other": []}
+        for p in net.parameters():
+            if p.requires_grad:
+                side = min(_rows(p).shape) if p.ndim >= 2 and id(p) not in tables else 0
+                kinds["other" if side < 8 else "matrix" if side <= 512 else "large"].append(p)
+        for kind, rate in (("matrix", 1.0), ("other", 1.0), ("large", 0.1)):
+            if kinds[kind]:
+                found.append({"params": kinds[kind], "part": part * rate, "matrix": kind == "matrix"})
     return found

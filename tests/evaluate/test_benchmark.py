@@ -124,11 +124,18 @@ def test_figures_become_a_page(domain, judge, editors, tmp_path):
         "steps": 5,
     }
     benchmark._finish("hqs", hqs, 2, 0, out)
+    guided = {
+        "figures": {"gain_sds": 0.1, "gain_dds": 0.5},
+        "curves": [{"guidance": g, "prompt": "sad", "steps": 5, "curve": curve} for g in ("sds", "dds")],
+        "default": "dds",
+    }
+    benchmark._finish("guidance", guided, 2, 0, out)
     report.main(out, tmp_path / "avatars.md")
     text = (tmp_path / "avatars.md").read_text()
     assert "| `sdd --help` | ≤ 0.70 s | not measured | – |" in text
     assert "**no**" in text and "--n 6 --seed 0" in text and "images/hqs.png" in text
     assert "largest > random" in text
+    assert "dds 0.50 > sds 0.10" in text and "| sds | 0.25 / 0.50 / 30.0 | 0.50 / 1.00 / 30.0 |" in text
     assert {"cpu", "date", "torch"} <= set(json.loads((out / "judge.json").read_text())["machine"])
     (out / "judge.json").write_text("{}")
     with pytest.raises(SddError):

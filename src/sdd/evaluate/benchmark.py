@@ -3,9 +3,11 @@
     python -m sdd.evaluate.benchmark reconstruction     encoder and generator: PSNR, attributes that survive
     python -m sdd.evaluate.benchmark judge              the judge against the truth
     python -m sdd.evaluate.benchmark teacher            50 DDIM steps at guidance 5: does the judge find what was asked?
-    python -m sdd.evaluate.benchmark editors            one editor for each prompt: success, side effects, editability,
-    ... python -m sdd.evaluate.benchmark hqs                the hybrid quality score against measured gain; strategies
-    python -m sdd.evaluate.benchmark speed              training, editing, start-up python -m sdd.evaluate.benchmark all
+    python -m sdd.evaluate.benchmark guidance           sds, csd and dds against each other
+    python -m sdd.evaluate.benchmark editors            one editor for each prompt: success, side effects, gain
+    python -m sdd.evaluate.benchmark hqs                the hybrid quality score against measured gain; strategies
+    python -m sdd.evaluate.benchmark speed              training, editing, start-up
+    python -m sdd.evaluate.benchmark all
 
 Every figure is printed and saved as JSON with seed, machine and date; `python -m sdd.evaluate.report` makes
 docs/avatars.md of them. Editors are kept and used again as long as the generator, the teacher and the training options
@@ -44,6 +46,7 @@ from sdd.errors import SddError
 from sdd.evaluate import metrics
 from sdd.evaluate.judge import Judge, in_words, same
 from sdd.evaluate.prompts import PROMPTS, Prompt, people, prompt, reads, subjects
+from sdd.guidance import GUIDANCES
 from sdd.inversion import encode, psnr
 from sdd.io.files import sha256_file, write_text
 
@@ -291,6 +294,25 @@ def editing(
     figures = {k: statistics.fmean(r[k] for r in rows) for k in names if k in rows[0]}
     figures |= {"worst_success": min(r["success"] for r in rows), "strength": strength}
     return {"figures": figures, "rows": rows, "curves": curves}
+
+
+def guiding(
+    domain: Domain, judge: Judge, editors: Editors, n: int, seed: int, texts: Sequence[str] = HQS_PROMPTS,
+    **options: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """The guidances against each other, everything else as by default: the strength curve of each prompt's editor."""
+    curves: Rows = []
+    for name in GUIDANCES:
+        for text in texts:
+            there = Subjects.make(prompt(text), domain, judge, n, seed)
+            editor = editors.get(text, seed, guidance=name, **options)
+            curve = _curve(editor, there, domain, judge)
+            curves.append({"guidance": name, "prompt": text, "steps": editor.info.figures["steps"], "curve": curve})
+    figures = {}
+    for name in GUIDANCES:
+        mine = [c["curve"] for c in curves if c["guidance"] == name]
+        figures[f"gain_{name}"] = statistics.fmean(max(p["gain"] for p in curve) for curve in mine)
+    return {"figures": figures, "curves": curves, "default": DistillConfig().guidance}
 
 
 def scoring(
@@ -561,6 +583,15 @@ def editors_command(
     _finish("editors", found, n, seed, out)
 
 
+@app.command("guidance")
+def guidance_command(n: N = None, seed: Seed = 0, quick: Quick = False, out: Out = OUT, kept: Kept = None) -> None:
+    """The guidances against each other."""
+    n = n or (6 if quick else 16)
+    domain = domains.get("avatars")
+    some: dict[str, Any] = {"texts": HQS_PROMPTS[:1], "steps": 20} if quick else {}
+    _finish("guidance", guiding(domain, Judge.load(), Editors(_kept(kept), domain), n, seed, **some), n, seed, out)
+
+
 @app.command("hqs")
 def hqs_command(
     n: N = None, seed: Seed = 0, quick: Quick = False, out: Out = OUT, kept: Kept = None,
@@ -594,6 +625,7 @@ def all_command(
     judge_command(None, seed, quick, out)
     reconstruction_command(None, seed, quick, out, pictures)
     teacher_command(None, seed, quick, out, pictures)
+    guidance_command(None, seed, quick, out, kept)
     editors_command(None, seed, quick, out, kept, pictures)
     hqs_command(None, seed, quick, out, kept)
     speed_command(None, seed, quick, out, kept)

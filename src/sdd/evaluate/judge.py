@@ -24,7 +24,7 @@ from sdd.errors import SddError
 from sdd.io.clip import pixels
 from sdd.nets.compact import AttributeClassifier
 
-TOLERANCE = 0.2  # of half an attribute's range: how far apart two readings of a continuous attribute are "the same"
+TOLERANCE = 0.25  # of half an attribute's range: how far apart two readings of a continuous attribute are "the same"
 BATCH = 32
 
 

@@ -136,8 +136,8 @@ def side_effects(
     Args:
         before: the judge's readings (`Judge.read`) of the unedited reconstructions. after: of the edited pictures.
         kept: for each picture the attributes it should keep (`others`). A discrete one changed if another word is read,
-            a continuous one if the reading moved by `judge.TOLERANCE` (0.2) of half its range: 4 degrees, 1.6 percent,
-            0.035.
+            a continuous one if the reading moved by `judge.TOLERANCE` (0.25) of half its range: 4 degrees, 1.5 percent,
+            0.033.
 
     Returns:
         (B,) float64, nan for a picture that keeps nothing; and for each attribute the share of pictures in which it

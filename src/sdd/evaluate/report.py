@@ -20,7 +20,7 @@ import typer
 from sdd.errors import SddError
 from sdd.io.files import atomic_path, write_text
 
-PARTS = ("reconstruction", "judge", "teacher", "editors", "hqs", "speed")
+PARTS = ("reconstruction", "judge", "teacher", "guidance", "editors", "hqs", "speed")
 Found = dict[str, dict[str, Any]]
 
 
@@ -110,6 +110,7 @@ def page(found: Found, pictures: Path | None = None) -> str:
         "reconstruction": _reconstruction,
         "judge": _judge,
         "teacher": _teacher,
+        "guidance": _guidance,
         "editors": _editors,
         "hqs": _hqs,
         "speed": _speed,
@@ -138,8 +139,8 @@ def _judge(part: dict[str, Any], pictures: Path | None) -> list[str]:
     return [
         "## The judge",
         "",
-        "Share read right, of the pictures that can show the attribute. A continuous attribute is right within a tenth "
-        "of its range (4 degrees, 1.6 percent, 0.035).",
+        "Share read right, of the pictures that can show the attribute. A continuous attribute is right within an "
+        "eighth of its range (4 degrees, 1.5 percent, 0.033).",
         "",
         *_attributes("right", part["attributes"]),
     ]
@@ -186,6 +187,23 @@ def _editors(part: dict[str, Any], pictures: Path | None) -> list[str]:
     return lines
 
 
+def _guidance(part: dict[str, Any], pictures: Path | None) -> list[str]:
+    f = part["figures"]
+    names = list(dict.fromkeys(c["guidance"] for c in part["curves"]))
+    order = sorted(names, key=lambda n: -f[f"gain_{n}"])
+    ranking = " > ".join(f"{name} {f['gain_' + name]:.2f}" for name in order)
+    texts = dict.fromkeys(c["prompt"] for c in part["curves"])
+    return [
+        "## Guidance",
+        "",
+        f"Mean over {len(texts)} prompts ({', '.join(texts)}) of gain / editability / fidelity (dB) at each strength, "
+        f"everything else as by default. By best gain: {ranking}; the "
+        f"default is {part['default']}.",
+        "",
+        *_strength_table("guidance", names, part["curves"]),
+    ]
+
+
 def _hqs(part: dict[str, Any], pictures: Path | None) -> list[str]:
     f = part["figures"]
     rows = [
@@ -212,16 +230,6 @@ def _hqs(part: dict[str, Any], pictures: Path | None) -> list[str]:
     names = sorted({c["strategy"] for c in part["curves"]}, key=("largest", "above", "random").index)
     if not names:
         return lines
-    strengths = [point["strength"] for point in part["curves"][0]["curve"]]
-    body = []
-    for name in names:
-        mine = [c["curve"] for c in part["curves"] if c["strategy"] == name]
-        cells = []
-        for k in range(len(strengths)):
-            at = [curve[k] for curve in mine]
-            gain, edit, keep = (statistics.fmean(p[x] for p in at) for x in ("gain", "editability", "fidelity"))
-            cells.append(f"{gain:.2f} / {edit:.2f} / {keep:.1f}")
-        body.append([name, *cells])
     order = sorted(names, key=lambda n: -f[f"gain_{n}"])
     seeds = len({c["seed"] for c in part["curves"]})
     return [
@@ -230,8 +238,20 @@ def _hqs(part: dict[str, Any], pictures: Path | None) -> list[str]:
         f"Strategies at equal steps, {seeds} seeds, mean over prompts of gain / editability / fidelity (dB) at each "
         f"strength. By best gain: {' > '.join(order)}; the paper has largest > above > random.",
         "",
-        *_table(["strategy", *(f"{s:g}" for s in strengths)], body),
+        *_strength_table("strategy", names, part["curves"]),
     ]
+
+
+def _strength_table(kind: str, names: Sequence[str], curves: Sequence[dict[str, Any]]) -> list[str]:
+    """A row for each of `names`: gain / editability / fidelity at each strength, averaged over its curves."""
+    body = []
+    for name in names:
+        cells = []
+        for at in zip(*(c["curve"] for c in curves if c[kind] == name), strict=True):
+            gain, edit, keep = (statistics.fmean(p[x] for p in at) for x in ("gain", "editability", "fidelity"))
+            cells.append(f"{gain:.2f} / {edit:.2f} / {keep:.1f}")
+        body.append([name, *cells])
+    return _table([kind, *(f"{point['strength']:g}" for point in curves[0]["curve"])], body)
 
 
 def _speed(part: dict[str, Any], pictures: Path | None) -> list[str]:
