@@ -219,7 +219,7 @@ def main() -> None:
         return {"psnr": psnr(y, shrink(x)), "scale": codes.std().item()}
 
     fit(name, state, step, steps, evaluate, every=100)
-    if size == 128:
+    if stage == "joint":
         with averages["generator"].applied(), averages["encoder"].applied():
             export(name, encoder, generator, pixels)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import sdd
+from sdd import distillation
 from sdd.config import PRESETS, DistillConfig
 from sdd.distillation import Interrupted, Objective, Source, _source, distill, signal
 from sdd.editor import Editor
@@ -159,8 +160,9 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, options):
         assert (whole / name).read_bytes() == (broken / name).read_bytes()
 
 
-def test_finished_run_is_not_trained_again(tmp_path):
+def test_finished_run_is_not_trained_again(tmp_path, monkeypatch):
     first = train(run=tmp_path / "r", steps=6, out=tmp_path / "a")
+    monkeypatch.setattr(distillation, "encode", None)  # the pictures are not inverted again either
     again = distill("red", toy_domain(), teacher=Break(5), run=tmp_path / "r", out=tmp_path / "b", **QUICK, steps=6)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() and first.info == again.info
 
@@ -171,6 +173,7 @@ def test_a_run_folder_holds_one_run(tmp_path):
         train(run=tmp_path / "r", steps=3)
     with pytest.raises(SddError, match="its prompt"):
         train("blue", run=tmp_path / "r", steps=2)
+    (tmp_path / "r" / "editor.safetensors").unlink()  # as if it had not finished
     (tmp_path / "r" / "checkpoint.pt").write_bytes(b"junk")
     with pytest.raises(SddError, match=r"checkpoint in .* is damaged"):
         train(run=tmp_path / "r", steps=2)
@@ -282,7 +285,11 @@ def test_words_the_teacher_does_not_know_are_named():
         ("red", {"levels": ["huge"]}, "'levels' cannot be 'huge'"),
         ("red", {"config": "refrence"}, "did you mean 'reference'"),
         ("red", {"lr": float("nan")}, "'lr' cannot be nan"),
-        ("red", {"timesteps": "best"}, "unknown strategy 'best'"),
+        ("red", {"timesteps": "best"}, "'timesteps' cannot be 'best': strategies are"),
+        ("red", {"timesteps": "list:1,x"}, "'timesteps' cannot be 'list:1,x'"),
+        ("red", {"timesteps": "list:1000"}, "outside 0…999"),
+        ("red", {"seed": -1}, "seed must be a whole number"),
+        ("red", {"seed": 2**63}, "seed must be a whole number"),
         ("red", {"mapper": "magic"}, "'mapper' cannot be 'magic'"),
     ],
 )

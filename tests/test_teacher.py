@@ -3,10 +3,13 @@
 import json
 import socket
 from types import SimpleNamespace
+from typing import Any
 
 import diffusers
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import save_file
 from transformers import (
     CLIPTextConfig,
@@ -24,6 +27,7 @@ from sdd.teacher import Conditioning, Flux, LatentDiffusion, LatentDiffusionXL, 
 
 WORDS = ("white", "hair", "smile")
 LENGTH = 12
+ANSWER: Any = SimpleNamespace(headers={}, request=None)  # what the hub's errors look at
 SIZE = 16  # pixels; the autoencoders below halve it
 KINDS = {
     "sd": LatentDiffusion,
@@ -391,13 +395,22 @@ class TestRefuses:
         with pytest.raises(SddError, match="teacher"):
             load_teacher(name if name else tmp_path / "empty")
 
-    def test_a_hub_that_does_not_answer(self, monkeypatch):
+    @pytest.mark.parametrize(
+        ("answer", "says"),
+        [
+            (OSError("no route\nand more"), r"not here and the hub cannot be reached \(no route\)"),
+            (RepositoryNotFoundError("404", response=ANSWER), "the hub has no model some/one"),
+            (GatedRepoError("403", response=ANSWER), "gated: accept its licence"),
+        ],
+    )
+    def test_a_hub_that_does_not_give(self, monkeypatch, answer, says):
         def fail(*_, **__):
-            raise OSError("the hub is out of reach\nand more")
+            raise answer
 
-        monkeypatch.setattr(diffusers.DiffusionPipeline, "load_config", fail)
-        with pytest.raises(SddError, match=r"could not load the teacher some/one \(the hub is out of reach\); give"):
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
+        with pytest.raises(SddError, match=says) as caught:
             load_teacher("some/one")
+        assert "\n" not in str(caught.value)
 
     def test_a_folder_of_something_else(self, tmp_path):
         with pytest.raises(SddError, match=r"no model_index\.json"):

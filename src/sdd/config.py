@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sdd.errors import SddError
 from sdd.io.files import write_text
@@ -82,6 +83,13 @@ class DistillConfig(BaseModel):
     # what is kept of the run
     checkpoint_every: int = Field(default=25, ge=1)
     grid_every: int = Field(default=50, ge=1)
+
+    @field_validator("timesteps")
+    @classmethod
+    def _strategy(cls, value: str) -> str:
+        if not re.fullmatch(r"largest|random|above:-?\d*\.?\d+|list: *\d+( *, *\d+)*", value):
+            raise ValueError("strategies are largest, above:0.8, random and list:700,750")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

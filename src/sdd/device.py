@@ -17,10 +17,16 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # a device such as "meta" has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SddError(f"there is no device {str(name)!r} on this machine; use cpu, or leave the option out") from error
     return device
+
+
+def check_seed(seed: int) -> None:
+    """Raise SddError unless torch and numpy can draw from `seed` and the few numbers after it."""
+    if not 0 <= seed < 2**62:
+        raise SddError(f"the seed must be a whole number from 0 to 2^62 - 1, not {seed}")
 
 
 def quick_dtype(device: torch.device) -> torch.dtype:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sdd import guidance
 from sdd.config import DistillConfig
+from sdd.device import check_seed
 from sdd.editor import Editor, EditorInfo
 from sdd.errors import SddError
 from sdd.hqs import HQS, search, timestep_set
@@ -66,8 +67,8 @@ def distill(
         seed: the same seed on the same machine gives the same editor, bit for bit.
         out: where to save the editor; None does not.
         run: a folder for checkpoints, log and sample pictures. The same call with the same folder resumes, and what
-            comes out is what an uninterrupted run gives, bit for bit. "auto" is `runs/<prompt>-<hash of everything
-            that identifies the run>`; None keeps nothing.
+            comes out is what an uninterrupted run gives, bit for bit; a finished one is read again. "auto" is
+            `runs/<prompt>-<hash of everything that identifies the run>`; None keeps nothing.
         device: where to train; None for CUDA if there is one, else CPU.
         progress: show progress bars.
         overrides: options of `DistillConfig`, by name.
@@ -80,9 +81,8 @@ def distill(
     prompt = prompt.strip()
     if not prompt:
         raise SddError('the prompt is empty; say what the edited images should show, "white hair" for instance')
+    check_seed(seed)
     settings = DistillConfig.make(config, **overrides)
-    if not _searches(settings):
-        timestep_set(None, settings.timesteps)  # an unknown strategy is said now, not after minutes
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if isinstance(domain, str):
         from sdd import domains
@@ -103,7 +103,15 @@ def distill(
     if run == "auto":
         folder = run_folder(card)
     keeper = Run(folder, card)
+    finished = None if folder is None else folder / "editor.safetensors"
+    if finished is not None and finished.exists():
+        editor = Editor.load(finished, domain)
+        if out is not None:
+            editor.save(out)
+        return editor
     guide = _teacher(teacher or domain.teacher, device, settings)
+    if not _searches(settings):
+        timestep_set(None, settings.timesteps, guide.num_timesteps)  # a wrong list is said now, not after minutes
     for word, near in guide.unknown_words(prompt):
         hint = f"; the nearest words it knows are {', '.join(near)}" if near else ""
         warnings.warn(f"the teacher does not know the word {word!r}{hint}", stacklevel=2)
@@ -114,6 +122,8 @@ def distill(
         raise Interrupted(f"stopped; {kept if folder else 'no run folder was given, so nothing was kept'}") from stop
     finally:
         keeper.close()
+    if finished is not None:
+        editor.save(finished)
     if out is not None:
         editor.save(out)
     return editor

@@ -219,7 +219,7 @@ def search(
 
 def _random(seed: int, image: Tensor) -> torch.Generator:
     """A generator for an image: of its mean to three digits, which another machine's rounding does not change."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + round(1000 * float(image.double().mean())))
+    return torch.Generator().manual_seed((seed * 1_000_003 + round(1000 * float(image.double().mean()))) % 2**63)
 
 
 def timestep_set(hqs: HQS | None, strategy: str, count: int = 1000) -> list[int]:
@@ -229,7 +229,7 @@ def timestep_set(hqs: HQS | None, strategy: str, count: int = 1000) -> list[int]
     [20, 980] (of 1000), whatever the HQS says (the paper's ablation). `list:700,750`: just those.
 
     Raises:
-        SddError: an unknown strategy, or one that selects nothing.
+        SddError: an unknown strategy, one that selects nothing, or scores that are flat or not finite.
     """
     kind, _, rest = strategy.partition(":")
     if kind == "list":
@@ -242,6 +242,8 @@ def timestep_set(hqs: HQS | None, strategy: str, count: int = 1000) -> list[int]
         return steps
     if kind == "random" and not rest:
         return list(range(count // 50, count - count // 50 + 1)) if count >= 50 else list(range(count))
+    if hqs is not None and kind in ("largest", "above"):
+        _check_says_something(hqs)
     if hqs is not None and kind == "largest" and not rest:
         return [hqs.timesteps[int(hqs.score.argmax())]]
     if hqs is not None and kind == "above":
@@ -256,3 +258,18 @@ def timestep_set(hqs: HQS | None, strategy: str, count: int = 1000) -> list[int]
     if hqs is None and kind in ("largest", "above"):
         raise SddError(f"the strategy {strategy!r} needs a search first")
     raise SddError(f"unknown strategy {strategy!r}; strategies are {', '.join(STRATEGIES)}")
+
+
+def _check_says_something(hqs: HQS) -> None:
+    """Raise SddError if the scores cannot choose between timesteps."""
+    score = hqs.score
+    if not bool(torch.isfinite(hqs.norm + hqs.deficit).all()):
+        raise SddError(
+            f"the hybrid quality score of {hqs.prompt!r} is not finite at some timesteps; search again in float32, or "
+            f"give timesteps yourself, as in list:700"
+        )
+    if len(score) > 1 and float(score.max()) == float(score.min()):
+        raise SddError(
+            f"the hybrid quality score of {hqs.prompt!r} is the same at every timestep, so that it cannot choose one; "
+            f"use words that the teacher knows, or give timesteps yourself, as in list:700"
+        )

@@ -385,6 +385,8 @@ def load_teacher(
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     try:
+        if not path.exists():
+            _check_hub(str(name))
         kind = _kind_of_file(path) if path.is_file() else _kind_of_pipeline(name)
         if kind not in _KINDS:
             raise SddError(f"the teacher {name} is a {kind}, which is not understood; {', '.join(_KINDS)} are")
@@ -406,6 +408,31 @@ def load_teacher(
     except Exception as error:  # diffusers and the hub raise many kinds; a user needs one sentence
         raise SddError(f"could not load the teacher {name} ({_first_line(error)}); {_GIVE}") from error
     return _KINDS[kind](str(name), pipeline, torch.device(device), dtype, image_size)
+
+
+def _check_hub(name: str) -> None:
+    """Raise SddError if the hub's model `name` is neither in the cache nor to be had: at once, not after many tries."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        hf_hub_download(name, "model_index.json", local_files_only=True)
+        return
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        HfApi().model_info(name, timeout=10)
+    except GatedRepoError as error:
+        raise SddError(
+            f"the teacher {name} is gated: accept its licence on its page, log in with `hf auth login`, and try again"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise SddError(f"the hub has no model {name}, or it is private; {_GIVE}") from error
+    except Exception as error:  # the network's own errors are of many kinds
+        raise SddError(
+            f"the teacher {name} is not here and the hub cannot be reached ({_first_line(error)}); connect to the "
+            f"network, or give a folder"
+        ) from error
 
 
 def _kind_of_pipeline(name: str | Path) -> str:
