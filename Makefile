@@ -15,7 +15,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 lint: .venv/.installed-dev
-	$(BIN)/ruff check src tests recipes
+	$(BIN)/ruff check src tests recipes benchmarks
 	$(BIN)/mypy
 
 wheel: .venv/.installed-dev

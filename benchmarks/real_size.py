@@ -248,7 +248,7 @@ def measure(device: torch.device, tiny: bool, seed: int) -> tuple[list[str], int
         "hybrid quality score: 1 photo, 1 timestep",
         lambda: hqs.search(teacher, images.to(device), PROMPT, [TIMESTEP], progress=False),
     )
-    options = {
+    options: dict[str, Any] = {
         "images": 1, "batch": 1, "steps": 1, "search_images": 1, "timesteps": f"list:{TIMESTEP}",
         "fixed_scale": False, "strength": 1.0,
     }  # fmt: skip

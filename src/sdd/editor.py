@@ -111,7 +111,7 @@ class Editor:
         if self._domain is None:
             from sdd import domains
 
-            self._attach(domains.get(self.info.domain))
+            self._attach(domains.matching(self.info.domain, self.info.generator))
         assert self._domain is not None, "attached above"
         return self._domain
 
@@ -187,7 +187,8 @@ class Editor:
 
         Args:
             path: the file.
-            domain: the domain (or its name) to work in; None for the one the file names, found at first use.
+            domain: the domain (or its name) to work in; None for the one the file names, or one with its generator,
+                found at first use.
 
         Raises:
             SddError: no such file, truncated, not an editor, made by a newer sdd or for another generator, tensors that

@@ -258,6 +258,18 @@ def quads(
 # --- There and back ------------------------------------------------------------------------------------------------
 
 
+def crop(photo: Image, quad: NDArray[np.float64], kind: str | None, size: int) -> Tensor:
+    """The quad of an RGB photo as a generator of `size` knows it: (3, size, size) float32 in [-1, 1].
+
+    Cars are 4:3 and lie in the middle of a black square, as their generator draws them.
+    """
+    import torch.nn.functional as F
+
+    if kind != "car":
+        return align(photo, quad, size)
+    return F.pad(align(photo, quad, (size * 3 // 4, size)), (0, 0, size // 8, size // 8), value=-1.0)
+
+
 def align(photo: Image, quad: NDArray[np.float64], size: int | tuple[int, int]) -> Tensor:
     """Cut the quad out of an RGB photo: (3, H, W) float32 in [-1, 1], without aliasing.
 

@@ -1,5 +1,6 @@
 """Domains of the user's own parts: saved, named, found again by the hash of their generator."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,10 +10,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sdd import domains
+from sdd.distillation import distill
 from sdd.domains import folder
+from sdd.editor import Editor
 from sdd.errors import SddError
 from sdd.nets.encoder import Encoder4Editing
-from toy import SIZE, STYLE_DIM, toy_domain
+from toy import SIZE, STYLE_DIM, ToyTeacher, toy_domain
 
 
 class Encoder(nn.Module):
@@ -122,6 +125,18 @@ def test_an_editor_finds_its_generator_by_hash():
     folder.assemble(folder.Parts(generator="other.pt"))  # used once, never named
     assert folder.by_generator(other).generator_hash == other
     assert folder.by_generator(folder.generator_hash(toy_domain(0).generator)).name == "mine"
+
+
+def test_an_editor_made_elsewhere_finds_its_domain_under_another_name():
+    there = toy_domain(0)
+    there = replace(there, generator_hash=folder.generator_hash(there.generator))
+    made = distill("red", there, teacher=ToyTeacher(), timesteps="list:500", steps=1, progress=False)
+    assert made.info.domain != "mine"
+    lost = Editor(made.mapper, made.info)
+    with pytest.raises(SddError, match="--generator"):
+        _ = lost.domain
+    folder.add("mine", PARTS)
+    assert lost.domain.name == "mine"
 
 
 def test_the_hash_is_of_values_and_names():

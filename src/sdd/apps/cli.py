@@ -611,18 +611,13 @@ def _box(text: str | None) -> tuple[float, float, float, float] | None:
 def _editors(paths: list[Path], domain: str | None, device: torch.device, **parts: Any) -> Composition:
     """The editors, in the domain the user names, or the one they were made for, found by name or by generator."""
     from sdd import domains
-    from sdd.domains import folder
     from sdd.editor import Editor
 
     info = Editor.load(paths[0]).info
     if domain is not None or any(part is not None for part in parts.values()):
         place = _domain(domain, device, **parts)
-    elif info.domain in domains.names():
-        place = domains.get(info.domain, device)
-        if place.generator_hash != info.generator and info.domain != "avatars":
-            place = folder.by_generator(info.generator).to(device)
     else:
-        place = folder.by_generator(info.generator).to(device)
+        place = domains.matching(info.domain, info.generator, device)
     return Editor.compose([Editor.load(path, place) for path in paths])
 
 

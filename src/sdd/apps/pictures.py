@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sdd.editor import Composition, domain_warning
 from sdd.errors import SddError
@@ -118,11 +117,7 @@ def _crops(index: int, photo: Image, domain: Domain, wish: Wish) -> list[_Crop]:
     quads = faces.quads(photo, crop or "centre", wish.face, wish.box)
     cut = []
     for number, quad in enumerate(quads, 1):
-        if crop == "car":  # 4:3 in the middle of a black square, as that generator draws them
-            part = F.pad(faces.align(photo, quad, (size * 3 // 4, size)), (0, 0, size // 8, size // 8), value=-1.0)
-        else:
-            part = faces.align(photo, quad, size)
-        cut.append(_Crop(index, number if len(quads) > 1 else None, quad, part))
+        cut.append(_Crop(index, number if len(quads) > 1 else None, quad, faces.crop(photo, quad, crop, size)))
     return cut
 
 

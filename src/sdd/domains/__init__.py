@@ -85,6 +85,24 @@ def get(name: str, device: str | torch.device = "cpu") -> Domain:
     return folder.load(name).to(device)
 
 
+def matching(name: str, generator_hash: str, device: str | torch.device = "cpu") -> Domain:
+    """The domain an editor was made in: the one of that name, or any known here whose generator has that hash.
+
+    A domain of that name with another generator is given only where it is the embedded one: then nothing else can be
+    meant, and the editor says what does not fit.
+
+    Raises:
+        SddError: none is known; the message says what to give.
+    """
+    from sdd.domains import folder
+
+    if name in names():
+        found = get(name, device)
+        if found.generator_hash == generator_hash or name == "avatars":
+            return found
+    return folder.by_generator(generator_hash).to(device)
+
+
 def _avatars() -> Domain:
     from safetensors import safe_open
 

@@ -319,8 +319,6 @@ class _Pictures:
 def photo_crop(path: Path, crop: str, size: int) -> Tensor:
     """The part of a photo that a generator of `size` knows: (3, size, size) in [-1, 1].
 
-    Cars are 4:3 and lie in the middle of a black square, as their generator draws them.
-
     Raises:
         SddError: the photo cannot be read, or has no face where one is looked for.
     """
@@ -328,10 +326,7 @@ def photo_crop(path: Path, crop: str, size: int) -> Tensor:
     from sdd.io.images import open_image
 
     photo = open_image(path)
-    quad = faces.quads(photo, crop)[0]
-    if crop != "car":
-        return faces.align(photo, quad, size)
-    return F.pad(faces.align(photo, quad, (size * 3 // 4, size)), (0, 0, size // 8, size // 8), value=-1.0)
+    return faces.crop(photo, faces.quads(photo, crop)[0], crop, size)
 
 
 def _files(folder: str) -> list[Path]:
