@@ -136,6 +136,15 @@ def test_diffae(saved, with_lightning, legacy):
     assert DiffAE(**net.config()).state_dict().keys() == net.state_dict().keys()
 
 
+@torch.no_grad()
+def test_diffae_bare_with_what_lies_beside_it():
+    reference = fixture("diffae_64")
+    beside = {"x_T": torch.zeros(2, 3, 64, 64), "conds_mean": torch.zeros(1, 512), "conds_std": torch.ones(1, 512)}
+    found = load({**reference.tensors, **beside})
+    assert found.kind == "diffae" and found.config["conds_std"].shape == (1, 512)
+    reference.check("code", found.module.encode(reference.inputs["x0"]))
+
+
 def test_diffae_latent_net(saved, with_lightning):
     """The published network has 10 layers of 2048 for codes of 512, 63.6 M values with the tensors that are stored
     twice.

@@ -115,6 +115,21 @@ def test_rosinality_other_containers(container, tmp_path):
         assert known.error("img_wplus", net(known.inputs["wplus"])) < tolerance
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(8,), (1, 8), (6, 8)])
+def test_flat_files_arrays_and_shapes_of_the_mean_code(shape, tmp_path):
+    net = Generator(16, style_dim=8, n_mlp=2, channels={4: 8, 8: 8, 16: 4})
+    average = torch.randn(8).expand(shape).contiguous()
+    flat = {**net.state_dict(), "latent_avg": average}
+    save_file(flat, tmp_path / "flat.safetensors")
+    arrays = {"g_ema": {k: v.numpy() for k, v in net.state_dict().items()}, "latent_avg": average.numpy()}
+    for raw in (flat, tmp_path / "flat.safetensors", {"state_dict": flat}, arrays):
+        loaded = load(raw)
+        assert loaded.kind == "stylegan2" and loaded.warnings == []
+        assert torch.allclose(loaded.module.latent_avg, average.reshape(-1, 8)[0])
+        assert torch.equal(loaded.module(average.reshape(-1, 8)[:1]), net(average.reshape(-1, 8)[:1]))
+
+
 def test_files_without_noise_get_seeded_noise():
     known = fixture("rosinality_32")
     tensors = {k: v for k, v in known.tensors.items() if not k.startswith("noises.")}
@@ -295,6 +310,18 @@ def test_what_the_layout_cannot_express_is_refused(nvidia_pickle):
         load(nvidia_pickle(grey, {}))
 
 
+def test_mapping_networks_of_other_widths_are_refused_by_their_option(nvidia_pickle):
+    wide = {"mapping.fc0.weight": torch.randn(12, 8), "mapping.fc0.bias": torch.randn(12)}
+    wide["mapping.fc1.weight"] = torch.randn(8, 12)
+    path = nvidia_pickle(small_nvidia() | wide, {"mapping_kwargs": {"num_layers": 2, "layer_features": 12}})
+    with pytest.raises(SddError, match=r"layer_features=12.*\(8\)"):
+        load(path)
+    embed = {"mapping.embed.weight": torch.randn(5, 3), "mapping.embed.bias": torch.randn(5)}
+    embed["mapping.fc0.weight"] = torch.randn(8, 13)
+    with pytest.raises(SddError, match="embed_features=5"):
+        load(small_nvidia(c_dim=3) | embed)
+
+
 # --- What is wrong with a file is named -------------------------------------------------------------------------------
 
 
@@ -408,6 +435,20 @@ def test_encoder_options():
     broken = raw | {"state_dict": {k: v for k, v in bare.items() if k != "encoder.styles.3.convs.4.bias"}}
     with pytest.raises(SddError, match=r"styles\.3\.convs\.4\.bias"):
         load(broken)
+
+
+@torch.no_grad()
+def test_encoders_saved_alone_and_options_as_a_namespace():
+    raw, net = encoder_file("Encoder4Editing", {"stylegan_size": 32, "start_from_latent_avg": True})
+    average = torch.randn(8, 8)
+    images = torch.rand(1, 3, 48, 64) * 2 - 1
+    want = net.offsets(images) + average
+    spread = raw | {"opts": argparse.Namespace(**raw["opts"]), "latent_avg": average}
+    assert load(spread).kind == "e4e" and torch.equal(load(spread).module(images), want)
+    inside = raw | {"state_dict": raw["state_dict"] | {"latent_avg": average}}
+    assert torch.equal(load(inside).module(images), want)
+    loaded = load({**net.state_dict(), "latent_avg": average}, kind="e4e")
+    assert loaded.kind == "e4e" and torch.equal(loaded.module(images), want)
 
 
 # --- Identity --------------------------------------------------------------------------------------------------------

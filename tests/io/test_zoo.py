@@ -7,6 +7,7 @@ import pytest
 
 from sdd.errors import SddError
 from sdd.io import zoo
+from sdd.io.checkpoints import kinds
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,11 @@ def test_domain_presets_name_parts_of_the_right_kind():
     for parts in zoo.DOMAINS.values():
         for part in ("generator", "encoder", "identity", "teacher"):
             assert part not in parts or zoo.ENTRIES[parts[part]].kind == part
+
+
+def test_kinds_are_those_that_load_knows():
+    parts = {"generator", "encoder", "identity", "vae"}  # what a model is for, where several formats serve
+    assert {entry.kind for entry in zoo.ENTRIES.values()} <= parts | set(kinds())
 
 
 def test_a_path_resolves_to_itself(tmp_path):

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,7 +114,7 @@ def load(
 
     Args:
         path_or_tensors: a file, a folder (diffusers, transformers), a name that the zoo knows, or what such a file
-            holds: named tensors, or the whole container.
+            holds: named tensors (or arrays), or the whole container.
         kind: what it is (`kinds()`), where the contents do not tell or tell it wrongly.
         options: for the reader, e.g. `head_size` for improved DDPM, `quick_gelu` for CLIP.
 
@@ -124,7 +125,7 @@ def load(
     if kind is not None and kind not in kinds():
         raise SddError(f"there is no kind {kind!r} of checkpoint; the kinds are {', '.join(kinds())}")
     if not isinstance(path_or_tensors, (str, Path)):
-        return _read(path_or_tensors, "the given tensors", kind, options)
+        return _read(_from_numpy(path_or_tensors), "the given tensors", kind, options)
     path = Path(path_or_tensors).expanduser()
     if not path.exists():
         from sdd.io import zoo
@@ -137,6 +138,15 @@ def load(
 
         return Loaded("editor", Editor.load(path))
     return _read(safe.read(path), str(path), kind, options, beside=path.parent)
+
+
+def _from_numpy(raw: Any) -> Any:
+    """The container with tensors in the place of arrays."""
+    if isinstance(raw, np.ndarray) and raw.dtype.kind in "fiub":
+        return torch.from_numpy(raw)
+    if isinstance(raw, dict):
+        return {key: _from_numpy(value) for key, value in raw.items()}
+    return [_from_numpy(value) for value in raw] if isinstance(raw, list) else raw
 
 
 def _readers() -> list[Reader]:

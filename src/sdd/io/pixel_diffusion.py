@@ -258,7 +258,7 @@ def diffae_tensors(raw: Any) -> Tensors:
         found = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         if found:
             return found
-    return tensors
+    return {k: v for k, v in tensors.items() if k not in ("x_T", "conds_mean", "conds_std")}
 
 
 def is_diffae(raw: Any) -> bool:
@@ -416,7 +416,7 @@ def bare(raw: Any) -> tuple[Tensors, list[str]]:
             raw = average
         else:
             raw = raw[0]
-    for key in ("state_dict", "model_state_dict", "ema", "model"):
+    for key in ("state_dict", "model_state_dict", "ema", "model_ema", "ema_model", "params_ema", "model"):
         if isinstance(raw, Mapping) and isinstance(raw.get(key), Mapping):
             raw = raw[key]
     if not isinstance(raw, Mapping):

@@ -11,6 +11,7 @@ others by name.
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -65,8 +66,9 @@ def read_stylegan2(raw: Any, label: str = "the checkpoint", lr_mlp: float = 0.01
     warnings = []
     if key == "g":
         warnings.append("the file has no moving average g_ema; the last weights g are used")
+    inside = tensors.pop("latent_avg", None)  # some exports are one flat dict
     average = raw.get("latent_avg") if isinstance(raw, Mapping) else None
-    net = _generator(tensors, label, warnings, average, lr_mlp)
+    net = _generator(tensors, label, warnings, inside if average is None else average, lr_mlp)
     return net, _generator_config(net, "rosinality"), warnings
 
 
@@ -272,6 +274,16 @@ def _from_nvidia(tensors: Tensors, label: str, what: str, conv_clamp: float | No
         raise SddError(f"{label} looks like {what} but has blocks of the sizes {sizes}; it has {summary(tensors)}")
     channels = {r: shape(f"synthesis.b{r}.conv1.weight", 4)[0] for r in sizes}
     _, style_dim = shape("synthesis.b4.conv1.affine.weight", 2)
+    widths = {
+        "embed_features": shape("mapping.embed.weight", 2)[0] if "mapping.embed.weight" in tensors else style_dim,
+        "layer_features": shape("mapping.fc0.weight", 2)[0],
+    }
+    for option, width in widths.items():
+        if width != style_dim:
+            raise SddError(
+                f"{label} is {what} whose mapping network was made with {option}={width}, but only those as wide as "
+                f"the codes ({style_dim}) can be read"
+            )
     c_dim = shape("mapping.embed.weight", 2)[1] if any(k.startswith("mapping.embed.") for k in tensors) else 0
     z_dim = shape("mapping.fc0.weight", 2)[1] - (style_dim if c_dim else 0)
     colours = shape("synthesis.b4.torgb.weight", 4)[0]
@@ -370,6 +382,8 @@ def _options(raw: Any) -> dict[str, Any]:
     opts = raw.get("opts") if isinstance(raw, Mapping) else None
     if isinstance(opts, Record):
         opts = opts.state
+    if isinstance(opts, argparse.Namespace):  # of a container that was not read by us
+        opts = vars(opts)
     return dict(opts) if isinstance(opts, Mapping) else {}
 
 
@@ -384,9 +398,15 @@ def _named(raw: Any) -> Tensors:
     return _under(tensors, "module.") if tensors and all(k.startswith("module.") for k in tensors) else tensors
 
 
+def _encoder_tensors(named: Tensors) -> Tensors:
+    """The tensors of an encoder under its prefix, or of one that was saved alone; {} where there is none."""
+    alone = "input_layer.0.weight" in named and any(k.startswith(("styles.", "linear.")) for k in named)
+    return {k: v for k, v in named.items() if k != "latent_avg"} if alone else _under(named, "encoder.")
+
+
 def _encoder_type(raw: Any) -> str | None:
     """The encoder's class name by options and keys; None where there is no encoder, or nothing says which it is."""
-    tensors, opts = _under(_named(raw), "encoder."), _options(raw)
+    tensors, opts = _encoder_tensors(_named(raw)), _options(raw)
     if "input_layer.0.weight" not in tensors and "body.0.res_layer.1.weight" not in tensors:
         return None
     if not any(k.startswith("styles.") for k in tensors):
@@ -403,7 +423,7 @@ def _encoder_type(raw: Any) -> str | None:
 
 def _encoder(raw: Any, label: str, assumed: str) -> Read:
     opts, named = _options(raw), _named(raw)
-    tensors = _under(named, "encoder.")
+    tensors = _encoder_tensors(named)
     if not tensors:
         raise SddError(f"{label} holds no encoder: no tensor's name begins with encoder.; it has {summary(named)}")
     kind = _encoder_type(raw) or assumed
@@ -413,6 +433,7 @@ def _encoder(raw: Any, label: str, assumed: str) -> Read:
     warnings: list[str] = []
     parts: dict[str, nn.Module] = {}
     average = raw.get("latent_avg") if isinstance(raw, Mapping) else None
+    average = named.get("latent_avg") if average is None else average
     if decoder := _under(named, "decoder."):
         parts["decoder"] = _generator(decoder, label, warnings, average)
     net = _build_encoder(kind, tensors, opts, parts.get("decoder"), label, what)

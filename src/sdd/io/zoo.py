@@ -157,7 +157,7 @@ _ENTRIES = (
           url="https://openaipublic.blob.core.windows.net/diffusion/jul-2021/512x512_diffusion.pt"),
     Entry("diffae-ffhq-256", "diffae", "Lightning checkpoint of the FFHQ256 autoencoder", "MIT",
           file="ffhq256_autoenc/last.ckpt", url="https://github.com/phizaz/diffae#checkpoints"),
-    Entry("diffae-ffhq-256-latent", "diffae-latent", "Lightning checkpoint of the FFHQ256 latent network", "MIT",
+    Entry("diffae-ffhq-256-latent", "diffae", "Lightning checkpoint of the FFHQ256 latent network", "MIT",
           file="ffhq256_autoenc_latent/last.ckpt", url="https://github.com/phizaz/diffae#checkpoints"),
     # CLIPs
     Entry("clip-b32", "clip", "transformers folder, ViT-B/32", "MIT", hub="openai/clip-vit-base-patch32"),
