@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,14 +155,16 @@ class Editor:
         batch: int | None = None,
         refine: int = 0,
         progress: Callable[[int, int], None] | None = None,
+        identity: bool = True,
     ) -> Edit:
         """As calling the editor, with a report on the inversion; costs one more pass through the generator.
 
         Args:
             refine: steps of optimisation of each code (`sdd.inversion.invert`).
             progress: called with (images done, images in all).
+            identity: whether the report is to compare identities too; costs two passes through that network.
         """
-        return Composition([self]).edit(images, [strength], levels, batch, refine, progress)
+        return Composition([self]).edit(images, [strength], levels, batch, refine, progress, identity)
 
     @staticmethod
     def compose(editors: Sequence[Editor]) -> Composition:
@@ -246,12 +248,14 @@ class Composition:
         batch: int | None = None,
         refine: int = 0,
         progress: Callable[[int, int], None] | None = None,
+        identity: bool = True,
     ) -> Edit:
         """Edited images and the report on their inversion; as `Editor.edit`."""
         self._check(images)
         strengths = self._strengths(strength)
-        device = self.domain.latent_mean.device
-        inversion = invert(images.to(device), self.domain, refine, batch, progress)
+        # What the domain has no identity network for, the report leaves out.
+        seen = self.domain if identity else replace(self.domain, identity=None)
+        inversion = invert(images.to(self.domain.latent_mean.device), seen, refine, batch, progress)
         batch = batch or batch_size(self.domain)
         parts = [self.draw(codes, strengths, levels) for codes in inversion.codes.split(batch)]
         return Edit(torch.cat(parts) if parts else inversion.images.clamp(-1, 1), inversion)
