@@ -40,7 +40,7 @@ class DistillConfig(BaseModel):
 
     # what teaches
     guidance: Literal["sds", "csd", "dds"] = "dds"
-    scale: float = 7.5  # classifier-free guidance: eps_null + scale * (eps_text - eps_null)
+    scale: float = 3.0  # classifier-free guidance: eps_null + scale * (eps_text - eps_null)
     source_prompt: str = ""  # what the source shows, for dds; empty is the null prompt
     timesteps: str = "largest"  # strategy: largest, above:0.8, random, list:700,750
     search_images: int = Field(default=12, ge=1)  # images the hybrid quality score averages over

@@ -77,11 +77,6 @@ def test_edited_pictures_are_whiter(edited: tuple[list[Avatar], torch.Tensor]) -
     assert (psnr(after, before) > 10).all()  # still the picture of somebody
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the shipped teacher has seen too little to tell white hair from a white picture (docs/avatars.md); "
-    "strict, so that the first teacher that can makes this mark a failure",
-)
 def test_white_hair_is_white_and_the_rest_is_kept(edited: tuple[list[Avatar], torch.Tensor]) -> None:
     sources, after = edited
     domain = domains.get("avatars")

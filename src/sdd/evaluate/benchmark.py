@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 HQS_PROMPTS = ("white hair", "sunglasses", "dark skin", "a beard", "smile", "pink clothes")
 HQS_TIMESTEPS = tuple(range(50, 1000, 100))
+HQS_IMAGES = 32  # sources of each of its many trainings, to keep them short
 CONSOLE = Console()
 Rows = list[dict[str, Any]]
 
@@ -317,7 +318,7 @@ def guiding(
 
 def scoring(
     domain: Domain, judge: Judge, editors: Editors, n: int, seed: int, texts: Sequence[str] = HQS_PROMPTS,
-    timesteps: Sequence[int] = HQS_TIMESTEPS, steps: int = 60, seeds: int = 3, **options: Any,
+    timesteps: Sequence[int] = HQS_TIMESTEPS, steps: int = 16, seeds: int = 3, **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """The hybrid quality score against what it promises.
 
@@ -338,14 +339,14 @@ def scoring(
         at = {t: float(s) for t, s in zip(scores.timesteps, scores.score.tolist(), strict=True)}
         gains = {}
         for t in timesteps:
-            editor = editors.get(text, seed, timesteps=f"list:{t}", steps=steps, **options)
+            editor = editors.get(text, seed, timesteps=f"list:{t}", steps=steps, images=HQS_IMAGES, **options)
             gains[t] = max(row["gain"] for row in _curve(editor, there, domain, judge))
         rho = metrics.spearman([at[t] for t in timesteps], [gains[t] for t in timesteps])
         rows.append({"prompt": text, "spearman": rho, "hqs": {t: at[t] for t in timesteps}, "gain": gains})
         threshold = round(0.5 * float(scores.score.max()), 3)
         for name, strategy in (("largest", "largest"), ("above", f"above:{threshold}"), ("random", "random")):
             for k in range(seeds):
-                editor = editors.get(text, seed + k, timesteps=strategy, steps=steps, **options)
+                editor = editors.get(text, seed + k, timesteps=strategy, steps=steps, images=HQS_IMAGES, **options)
                 curve = _curve(editor, there, domain, judge)
                 curves.append(
                     {
@@ -595,7 +596,7 @@ def guidance_command(n: N = None, seed: Seed = 0, quick: Quick = False, out: Out
 @app.command("hqs")
 def hqs_command(
     n: N = None, seed: Seed = 0, quick: Quick = False, out: Out = OUT, kept: Kept = None,
-    steps: Annotated[int, typer.Option(help="Training steps of every editor.", min=1)] = 60,
+    steps: Annotated[int, typer.Option(help="Training steps of every editor.", min=1)] = 16,
     seeds: Annotated[int, typer.Option(help="Trainings of each strategy.", min=0)] = 3,
 ) -> None:  # fmt: skip
     """The hybrid quality score against measured gain, and the strategies against each other."""
