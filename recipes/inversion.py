@@ -36,13 +36,13 @@ from sdd.nets.stylegan2 import Generator
 
 CHANNELS = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16}
 STYLE_DIM = 128
-STAGES = {  # size, steps, learning rate
-    "tiny": (32, 900, 1e-2),
-    "small": (64, 1000, 8e-3),
-    "full": (128, 1200, 6e-3),
-    "encoder": (128, 1200, 1e-2),
-    "joint": (128, 900, 3e-3),
-    "mapping": (128, 1500, 2e-1),
+STAGES = {  # size, steps, batch, learning rate
+    "tiny": (32, 900, 32, 1e-2),
+    "small": (64, 1000, 32, 8e-3),
+    "full": (128, 1200, 24, 6e-3),
+    "encoder": (128, 1200, 32, 1e-2),
+    "joint": (128, 900, 24, 3e-3),
+    "mapping": (128, 1500, 512, 2e-1),
 }
 DRAWINGS = {name: [d for ds in table.values() for d in ds] for name, table in avatars.SHAPES.items()}
 GRAPHICS = ("bat", "bear", "cumbia", "deer", "diamond", "hola", "pizza", "resist", "skull", "skullOutline")
@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=None)
     parser.add_argument("--lr", type=float, default=None)
     parser.add_argument("--noise", type=float, default=0.3, help="on the codes, whose scale is about 2")
     parser.add_argument("--seed", type=int, default=0)
@@ -132,8 +132,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     stage = args.stage
-    size, steps, lr = STAGES[stage]
-    steps, lr = args.steps or steps, args.lr or lr
+    size, steps, batch, lr = STAGES[stage]
+    steps, batch, lr = args.steps or steps, args.batch or batch, args.lr or lr
     name = f"inversion-{stage}"
 
     pixels = load()
@@ -152,7 +152,7 @@ def main() -> None:
         for key, net in nets.items():
             adopt(net, saved[f"{key}_average"]["shadow"])
     if stage == "mapping":
-        map_people(name, generator, encoder, pixels, steps, lr, args.seed)
+        map_people(name, generator, encoder, pixels, steps, batch, lr, args.seed)
         export(name, encoder, generator, pixels)
         return
     from_people = stage in ("tiny", "small", "full")
@@ -171,7 +171,7 @@ def main() -> None:
 
     def step(i: int) -> dict[str, float]:
         noise = torch.Generator().manual_seed(args.seed * 1_000_003 + i)
-        index = torch.from_numpy(rng(args.seed, order.index(stage), i).integers(1000, len(pixels), args.batch))
+        index = torch.from_numpy(rng(args.seed, order.index(stage), i).integers(1000, len(pixels), batch))
         x = to_images(pixels[index.numpy()])
         for group in optimizer.param_groups:
             group["lr"] = lr * group["part"] * ramp(i, steps)
@@ -225,7 +225,14 @@ def main() -> None:
 
 
 def map_people(
-    name: str, generator: Generator, encoder: CompactEncoder, pixels: np.ndarray, steps: int, lr: float, seed: int
+    name: str,
+    generator: Generator,
+    encoder: CompactEncoder,
+    pixels: np.ndarray,
+    steps: int,
+    batch: int,
+    lr: float,
+    seed: int,
 ) -> None:
     """Teach the mapping network where people's codes are: the distribution of w(z) is brought to that of the codes.
 
@@ -241,8 +248,8 @@ def map_people(
         noise = torch.Generator().manual_seed(seed * 1_000_003 + i)
         for group in optimizer.param_groups:
             group["lr"] = lr * ramp(i, steps)
-        z = torch.randn(512, STYLE_DIM, generator=noise).to(people.device)
-        drawn = people[torch.randint(len(people), (512,), generator=noise).to(people.device)]
+        z = torch.randn(batch, STYLE_DIM, generator=noise).to(people.device)
+        drawn = people[torch.randint(len(people), (batch,), generator=noise).to(people.device)]
         loss = energy_distance(generator.mapping(z), drawn)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
