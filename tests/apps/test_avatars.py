@@ -126,7 +126,7 @@ def test_avatars_drawn_elsewhere_are_recognised(tmp_path: Path, size: int, look:
         raise AssertionError("the shipped generator does not say what its pictures invert with")
     how: dict[str, Any] = {
         "plain": {}, "transparent": {"transparent": True}, "round": {"radius": 50},
-        "near": {"scale": 1.2, "translateY": 6.0}, "far": {"scale": 0.85, "translateX": -6.0},
+        "near": {"scale": 1.12, "translateY": 4.0}, "far": {"scale": 0.9, "translateX": -4.0},
     }[look]  # fmt: skip
     fitted = []
     for index, person in enumerate(people(4)):

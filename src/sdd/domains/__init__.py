@@ -125,6 +125,7 @@ def _avatars() -> Domain:
     mean, std = tensors.pop("latent_mean"), tensors.pop("latent_std")
     generator = Generator(**config["net"])
     generator.load_state_dict(tensors)
+    generator.latent_avg = mean.mean(0)  # one mean for all layers, as truncation wants it
     encoder_config, encoder_tensors = read("encoder")
     encoder = CompactEncoder(**encoder_config["net"])
     encoder.load_state_dict(encoder_tensors)
