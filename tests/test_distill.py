@@ -288,6 +288,14 @@ def test_words_the_teacher_does_not_know_are_named():
         ("red", {"timesteps": "best"}, "'timesteps' cannot be 'best': strategies are"),
         ("red", {"timesteps": "list:1,x"}, "'timesteps' cannot be 'list:1,x'"),
         ("red", {"timesteps": "list:1000"}, "outside 0…999"),
+        ("red", {"timesteps": "list:"}, "'timesteps' cannot be 'list:'"),
+        ("red", {"timesteps": "list:-5"}, "'timesteps' cannot be 'list:-5'"),
+        ("red", {"timesteps": "above:1"}, "scores lie between -1 and 1"),
+        ("red", {"timesteps": ""}, "'timesteps' cannot be ''"),
+        ("red", {"timesteps": [700, 750]}, r"'timesteps' cannot be \[700, 750\]: .*list:700,750"),
+        ("red", {"timesteps": None}, "'timesteps' cannot be None"),
+        ("red", {"device": "meta"}, "no device 'meta' on this machine"),
+        ("red", {"seed": "one"}, "seed must be a whole number"),
         ("red", {"seed": -1}, "seed must be a whole number"),
         ("red", {"seed": 2**63}, "seed must be a whole number"),
         ("red", {"mapper": "magic"}, "'mapper' cannot be 'magic'"),
@@ -297,6 +305,25 @@ def test_bad_input_is_one_sentence(prompt, options, match):
     with pytest.raises(SddError, match=match) as caught:
         train(prompt, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_timesteps_are_those_of_the_teacher():
+    class Long(ToyTeacher):
+        num_timesteps = 2000
+
+        def __init__(self):
+            super().__init__()
+            self.alphas_cumprod = self.alphas_cumprod.repeat_interleave(2)
+
+    options = {**QUICK, "steps": 1, "timesteps": "list:1500"}
+    assert distill("red", toy_domain(), teacher=Long(), **options).info.timesteps == [1500]
+    with pytest.raises(SddError, match="outside 0…1999"):
+        distill("red", toy_domain(), teacher=Long(), **{**options, "timesteps": "list:2000"})
+
+
+@pytest.mark.parametrize("strategy", ["above:1e-3", "above:.5", "above:-0.25", "list:3", "list: 1, 2"])
+def test_strategies_are_spelled_as_numbers_are(strategy):
+    assert DistillConfig.make(timesteps=strategy).timesteps == strategy
 
 
 def test_config_round_trip(tmp_path):

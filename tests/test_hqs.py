@@ -170,11 +170,18 @@ class TestTimestepSet:
     @pytest.mark.parametrize("strategy", ["largest", "above:0.5"])
     def test_scores_that_cannot_choose_are_refused(self, curve, strategy):
         flat = replace(curve, deficit=torch.ones_like(curve.deficit), norm=torch.ones_like(curve.norm))
-        with pytest.raises(SddError, match="the same at every timestep"):
+        with pytest.raises(SddError, match=r"the same at every timestep, as when .*; use words") as caught:
             flat.timestep_set(strategy)
-        broken = replace(curve, norm=torch.full_like(curve.norm, math.nan))
-        with pytest.raises(SddError, match="not finite at some timesteps"):
-            broken.timestep_set(strategy)
+        assert "\n" not in str(caught.value)
+        for value in (math.nan, math.inf):
+            norm = curve.norm.clone()
+            norm[0, 1] = value
+            with pytest.raises(SddError, match=r"not a number at some timesteps, as .*; search again in float32"):
+                replace(curve, norm=norm).timestep_set(strategy)
+
+    def test_one_timestep_alone_is_a_choice(self):
+        one = torch.ones(2, 1, dtype=torch.float64)
+        assert hqs.HQS("x", (700,), one, one, 64, 1.0).timestep_set("largest") == [700]
 
     @pytest.mark.parametrize("strategy", ["largest", "above:0.5"])
     def test_needs_a_search(self, strategy):
@@ -273,6 +280,11 @@ class TestSearch:
             self.search(images, timesteps=[])
         with pytest.raises(SddError, match="between 0 and 999, not -1…1000"):
             self.search(images, timesteps=[500, 1000, -1])
+        with pytest.raises(SddError, match=r"timesteps are whole numbers, as in 700, 750, not 500\.5, 'a'"):
+            self.search(images, timesteps=[500.5, "a"])
+        for seed in (-1, 2**63, 1.5, "7", None, True):
+            with pytest.raises(SddError, match=f"the seed must be a whole number from 0 .*not {seed!r}"):
+                self.search(images[:1], timesteps=[500], seed=seed)
         with pytest.raises(SddError, match="a source image holds values that are not finite"):
             self.search(torch.full((1, 3, 32, 32), math.nan))
 
@@ -299,6 +311,7 @@ class TestRecorded:
         f.check(f"entropy_{name}", entropy)
         f.check(f"entropy64_{name}", entropy)
         f.check(f"deficit64_{name}", hqs.published_deficit(gradient).sum())
+        f.check(f"mean_{name}", hqs.strength(gradient).sum() / gradient.numel())  # N_t is n times the mean of |d|
 
     def test_an_image_without_a_gradient_adds_a_constant(self):
         f = fixture("sdd_search_entropy")

@@ -2,14 +2,15 @@
 
 import json
 import socket
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from types import SimpleNamespace
-from typing import Any
 
 import diffusers
-import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from transformers import (
     CLIPTextConfig,
@@ -27,7 +28,6 @@ from sdd.teacher import Conditioning, Flux, LatentDiffusion, LatentDiffusionXL, 
 
 WORDS = ("white", "hair", "smile")
 LENGTH = 12
-ANSWER: Any = SimpleNamespace(headers={}, request=None)  # what the hub's errors look at
 SIZE = 16  # pixels; the autoencoders below halve it
 KINDS = {
     "sd": LatentDiffusion,
@@ -36,6 +36,31 @@ KINDS = {
     "sd3": StableDiffusion3,
     "flux": Flux,
 }
+
+
+@contextmanager
+def hub(answer, asked):
+    """A hub on this machine that refuses every file with (status, the hub's own code); None: nobody listens."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            self.send_response(answer[0])
+            self.send_header("X-Error-Code", answer[1])
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        if answer is None:
+            server.server_close()
+            yield address
+            return
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield address
+        server.shutdown()
 
 
 def tokenizer():
@@ -395,22 +420,37 @@ class TestRefuses:
         with pytest.raises(SddError, match="teacher"):
             load_teacher(name if name else tmp_path / "empty")
 
+    @pytest.mark.parametrize("given", ["teacher", "autoencoder"])
     @pytest.mark.parametrize(
         ("answer", "says"),
         [
-            (OSError("no route\nand more"), r"not here and the hub cannot be reached \(no route\)"),
-            (RepositoryNotFoundError("404", response=ANSWER), "the hub has no model some/one"),
-            (GatedRepoError("403", response=ANSWER), "gated: accept its licence"),
+            ((403, "GatedRepo"), "the {} some/one is gated: accept its licence"),
+            ((404, "RepoNotFound"), "the hub has no model some/one"),
+            ((404, "EntryNotFound"), "has no {file}, so that it cannot be the {}"),
+            ((503, ""), r"the {} some/one is not here and the hub cannot be reached \(.*503"),
+            (None, r"the {} some/one is not here and the hub cannot be reached \(.*refused"),
         ],
     )
-    def test_a_hub_that_does_not_give(self, monkeypatch, answer, says):
-        def fail(*_, **__):
-            raise answer
-
-        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
-        with pytest.raises(SddError, match=says) as caught:
-            load_teacher("some/one")
+    def test_a_hub_that_does_not_give(self, monkeypatch, folders, given, answer, says):
+        """A hub of our own that answers like the real one: asked once, and the reason it gives is told."""
+        asked = []
+        with hub(answer, asked) as address:
+            monkeypatch.setattr(constants, "ENDPOINT", address)
+            monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/{revision}/{filename}")
+            file = "model_index.json" if given == "teacher" else "config.json"
+            with pytest.raises(SddError, match=says.format(given, file=file)) as caught:
+                load_teacher("some/one") if given == "teacher" else load_teacher(folders / "sd", vae="some/one")
         assert "\n" not in str(caught.value)
+        assert asked == ([] if answer is None else [f"/some/one/main/{file}"])
+
+    def test_offline_by_choice(self, monkeypatch):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        with pytest.raises(SddError, match="the teacher some/one is not in the hub's cache, and HF_HUB_OFFLINE is set"):
+            load_teacher("some/one")
+
+    def test_a_device_that_is_not_there(self, folders):
+        with pytest.raises(SddError, match="no device 'meta'"):
+            load_teacher(folders / "sd", device="meta")
 
     def test_a_folder_of_something_else(self, tmp_path):
         with pytest.raises(SddError, match=r"no model_index\.json"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -84,11 +85,15 @@ class DistillConfig(BaseModel):
     checkpoint_every: int = Field(default=25, ge=1)
     grid_every: int = Field(default=50, ge=1)
 
-    @field_validator("timesteps")
+    @field_validator("timesteps", mode="before")
     @classmethod
-    def _strategy(cls, value: str) -> str:
-        if not re.fullmatch(r"largest|random|above:-?\d*\.?\d+|list: *\d+( *, *\d+)*", value):
-            raise ValueError("strategies are largest, above:0.8, random and list:700,750")
+    def _strategy(cls, value: Any) -> Any:
+        kind, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if kind == "above" and _number(rest):
+            if not -1 <= float(rest) < 1:
+                raise ValueError("scores lie between -1 and 1, and above:0.8 takes those above 0.8")
+        elif value not in ("largest", "random") and not (kind == "list" and re.fullmatch(r" *\d+( *, *\d+)* *", rest)):
+            raise ValueError("strategies are largest, random, above:0.8 and list:700,750")
         return value
 
     @model_validator(mode="after")
@@ -172,6 +177,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "grid_every": 500,
     },
 }
+
+
+def _number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -8,25 +8,31 @@ from sdd.errors import SddError
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of that name; by default CUDA where there is one, else the CPU.
+    """The device of that name: cpu, cuda, cuda:1 …, mps; by default CUDA where there is one, else the CPU.
 
     Raises:
-        SddError: no such device here.
+        SddError: no such device here; the message says which there are.
     """
+    here = available()
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # a device such as "meta" has no values
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SddError(f"there is no device {str(name)!r} on this machine; use cpu, or leave the option out") from error
-    return device
+        return torch.device("cuda" if "cuda" in here else "cpu")
+    if str(name) not in here:
+        raise SddError(f"there is no device {str(name)!r} on this machine; there is {', '.join(here)}")
+    return torch.device(name)
+
+
+def available() -> list[str]:
+    """Names of the devices this machine can compute on."""
+    cuda = ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    mps = ["mps", "mps:0"]
+    return ["cpu", *(cuda if torch.cuda.is_available() else ()), *(mps if torch.backends.mps.is_available() else ())]
 
 
 def check_seed(seed: int) -> None:
-    """Raise SddError unless torch and numpy can draw from `seed` and the few numbers after it."""
-    if not 0 <= seed < 2**62:
-        raise SddError(f"the seed must be a whole number from 0 to 2^62 - 1, not {seed}")
+    """Raise SddError unless `seed` is a whole number that torch and numpy can draw from, and the few after it."""
+    whole = hasattr(seed, "__index__") and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**62:
+        raise SddError(f"the seed must be a whole number from 0 to 2^62 - 1, not {seed!r}")
 
 
 def quick_dtype(device: torch.device) -> torch.dtype:

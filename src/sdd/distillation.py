@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sdd import guidance
 from sdd.config import DistillConfig
-from sdd.device import check_seed
+from sdd.device import check_seed, pick_device
 from sdd.editor import Editor, EditorInfo
 from sdd.errors import SddError
 from sdd.hqs import HQS, search, timestep_set
@@ -83,7 +83,7 @@ def distill(
         raise SddError('the prompt is empty; say what the edited images should show, "white hair" for instance')
     check_seed(seed)
     settings = DistillConfig.make(config, **overrides)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = pick_device(device)
     if isinstance(domain, str):
         from sdd import domains
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from sdd import guidance
+from sdd.device import check_seed
 from sdd.errors import SddError
 
 if TYPE_CHECKING:
@@ -182,12 +183,15 @@ def search(
     timesteps change its row.
 
     Raises:
-        SddError: no images, a timestep outside the schedule, or an image or a gradient that is not finite.
+        SddError: no images, a seed or a timestep that is none, or an image or a gradient that is not finite.
     """
+    check_seed(seed)
     count = teacher.num_timesteps
     steps = tuple(timesteps) if timesteps is not None else default_timesteps(count)
     if len(images) == 0 or not steps:
         raise SddError("the search needs at least one source image and one timestep")
+    if not all(hasattr(t, "__index__") for t in steps):
+        raise SddError(f"timesteps are whole numbers, as in 700, 750, not {', '.join(map(repr, steps[:5]))}")
     if any(not 0 <= t < count for t in steps):
         raise SddError(f"timesteps lie between 0 and {count - 1}, not {min(steps)}…{max(steps)}")
     if not bool(torch.isfinite(images).all()):
@@ -265,11 +269,11 @@ def _check_says_something(hqs: HQS) -> None:
     score = hqs.score
     if not bool(torch.isfinite(hqs.norm + hqs.deficit).all()):
         raise SddError(
-            f"the hybrid quality score of {hqs.prompt!r} is not finite at some timesteps; search again in float32, or "
-            f"give timesteps yourself, as in list:700"
+            f"the hybrid quality score of {hqs.prompt!r} is not a number at some timesteps, as broken weights or half "
+            f"precision make it; search again in float32, or give timesteps yourself, as in list:700"
         )
     if len(score) > 1 and float(score.max()) == float(score.min()):
         raise SddError(
-            f"the hybrid quality score of {hqs.prompt!r} is the same at every timestep, so that it cannot choose one; "
-            f"use words that the teacher knows, or give timesteps yourself, as in list:700"
+            f"the hybrid quality score of {hqs.prompt!r} is the same at every timestep, as when the teacher cannot see "
+            f"the pictures or the prompt; use words that it knows, or give timesteps yourself, as in list:700"
         )

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sdd.device import pick_device
 from sdd.errors import SddError
 
 
@@ -349,6 +350,7 @@ _KINDS: dict[str, type[LatentDiffusion] | type[StableDiffusion3] | type[Flux]] =
     "StableDiffusion3Pipeline": StableDiffusion3,
     "FluxPipeline": Flux,
 }
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 _GIVE = "give a diffusers folder, a hub id (owner/name) or a checkpoint file"
 
 
@@ -377,16 +379,17 @@ def load_teacher(
 
     from sdd.io import zoo
 
+    device = pick_device(device)
     path = Path(name)
     if not path.exists() and str(name) in zoo.ENTRIES:
         path = Path(name := zoo.resolve(str(name)))
-    if not path.exists() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)):
+    if not path.exists() and not _HUB_ID.fullmatch(str(name)):
         raise SddError(f"there is no teacher at {name}; {_GIVE}")
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     try:
         if not path.exists():
-            _check_hub(str(name))
+            _check_hub("the teacher", str(name), "model_index.json")
         kind = _kind_of_file(path) if path.is_file() else _kind_of_pipeline(name)
         if kind not in _KINDS:
             raise SddError(f"the teacher {name} is a {kind}, which is not understood; {', '.join(_KINDS)} are")
@@ -407,31 +410,46 @@ def load_teacher(
         raise
     except Exception as error:  # diffusers and the hub raise many kinds; a user needs one sentence
         raise SddError(f"could not load the teacher {name} ({_first_line(error)}); {_GIVE}") from error
-    return _KINDS[kind](str(name), pipeline, torch.device(device), dtype, image_size)
+    return _KINDS[kind](str(name), pipeline, device, dtype, image_size)
 
 
-def _check_hub(name: str) -> None:
-    """Raise SddError if the hub's model `name` is neither in the cache nor to be had: at once, not after many tries."""
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+def _check_hub(what: str, name: str, file: str) -> None:
+    """Raise SddError if `file` of the hub's model `name` is neither in the cache nor to be had: at once, with no retry.
+
+    The file is asked for, not the model: what is gated can be seen by all, and read by those who were let in alone.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
 
     try:
-        hf_hub_download(name, "model_index.json", local_files_only=True)
+        hf_hub_download(name, file, local_files_only=True)
         return
     except LocalEntryNotFoundError:
         pass
     try:
-        HfApi().model_info(name, timeout=10)
+        get_hf_file_metadata(hf_hub_url(name, file))
+    except OfflineModeIsEnabled as error:
+        raise SddError(
+            f"{what} {name} is not in the hub's cache, and HF_HUB_OFFLINE is set; unset it, or give a folder"
+        ) from error
     except GatedRepoError as error:
         raise SddError(
-            f"the teacher {name} is gated: accept its licence on its page, log in with `hf auth login`, and try again"
+            f"{what} {name} is gated: accept its licence on its page, log in with `hf auth login`, and try again"
         ) from error
     except RepositoryNotFoundError as error:
         raise SddError(f"the hub has no model {name}, or it is private; {_GIVE}") from error
+    except EntryNotFoundError as error:
+        raise SddError(f"the hub's model {name} has no {file}, so that it cannot be {what}; {_GIVE}") from error
     except Exception as error:  # the network's own errors are of many kinds
         raise SddError(
-            f"the teacher {name} is not here and the hub cannot be reached ({_first_line(error)}); connect to the "
-            f"network, or give a folder"
+            f"{what} {name} is not here and the hub cannot be reached ({_first_line(error)}); connect to the network, "
+            f"or give a folder"
         ) from error
 
 
@@ -471,6 +489,8 @@ def _kind_of_file(path: Path) -> str:
 def _load_vae(name: str | Path) -> Any:
     import diffusers
 
+    if not Path(name).exists() and _HUB_ID.fullmatch(str(name)):
+        _check_hub("the autoencoder", str(name), "config.json")
     try:
         config = diffusers.AutoencoderKL.load_config(str(name))
         tiny = config.get("_class_name") == "AutoencoderTiny"
