@@ -1,5 +1,6 @@
 """Distillation against a teacher whose answer is known, and the ways a run can stop, break off and go on."""
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -169,14 +170,41 @@ def test_finished_run_is_not_trained_again(tmp_path, monkeypatch):
 
 def test_a_run_folder_holds_one_run(tmp_path):
     train(run=tmp_path / "r", steps=2)
-    with pytest.raises(SddError, match="holds another run \\(its config differs\\)"):
+    with pytest.raises(SddError, match="holds another run \\(they differ in config\\)"):
         train(run=tmp_path / "r", steps=3)
-    with pytest.raises(SddError, match="its prompt"):
+    with pytest.raises(SddError, match="differ in prompt"):
         train("blue", run=tmp_path / "r", steps=2)
     (tmp_path / "r" / "editor.safetensors").unlink()  # as if it had not finished
     (tmp_path / "r" / "checkpoint.pt").write_bytes(b"junk")
     with pytest.raises(SddError, match=r"checkpoint in .* is damaged"):
         train(run=tmp_path / "r", steps=2)
+
+
+def test_a_finished_run_is_of_the_same_pictures_and_models(tmp_path):
+    """A name does not tell: pictures, encoder and teacher may have been replaced under it."""
+    models = tmp_path / "teacher"
+    models.mkdir()
+    (models / "weights").write_bytes(bytes(5_000_000))
+    teacher = ToyTeacher()
+    teacher.name = str(models)
+    options = {**QUICK, "steps": 1, "run": tmp_path / "r"}
+    domain = toy_domain()
+    first = distill("red", domain, teacher=teacher, **options)
+    encoder = copy.deepcopy(domain.encoder)
+    encoder.weight.mul_(1.001)
+    codes = encode(domain.images(24, 0, "train"), domain)
+    for other in (
+        replace(domain, draw=lambda n, seed, split: domain.draw(n, seed + 1, split)),
+        replace(domain, encoder=encoder),
+        replace(domain, extra={"latents": codes}),
+    ):
+        with pytest.raises(SddError, match="they differ in pictures and models"):
+            distill("red", other, teacher=teacher, **options)
+    (models / "weights").write_bytes(bytes(2_499_999) + b"x" + bytes(2_500_000))
+    with pytest.raises(SddError, match="they differ in pictures and models"):
+        distill("red", domain, teacher=teacher, **options)
+    (models / "weights").write_bytes(bytes(5_000_000))  # written anew, the same bytes
+    assert distill("red", domain, teacher=teacher, **options).info == first.info
 
 
 def test_automatic_run_folder(tmp_path, monkeypatch):

@@ -394,6 +394,7 @@ def test_autoencoder_override(folders, tmp_path):
     images = draw(1, 3, SIZE, SIZE).float().clamp(-1, 1)
     teacher = load_teacher(folders / "sd", vae=tmp_path / "tiny")
     assert teacher.latent_shape == (4, SIZE // 2, SIZE // 2)
+    assert teacher.name == f"{folders / 'sd'} with the autoencoder {tmp_path / 'tiny'}"
     images.requires_grad_()
     latents = teacher.encode_image(images)
     torch.testing.assert_close(latents, tiny.encode(images).latents)

@@ -6,6 +6,7 @@ prompt -> hybrid quality score -> timestep set -> repeat (codes -> mapper -> gen
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import statistics
@@ -31,7 +32,7 @@ from sdd.inversion import batch_size, encode, psnr
 from sdd.inversion import features as identity_of
 from sdd.nets.mapper import LEVELS, Mapper, StyleMapper, WPlusMapper, build_mapper, level_of, style_layer
 from sdd.regularizers import identity_loss, image_l2, latent_l2, style_l2
-from sdd.run import Run, run_folder
+from sdd.run import Run, fingerprint, run_folder
 
 if TYPE_CHECKING:
     from sdd.domains import Domain
@@ -96,6 +97,7 @@ def distill(
         "domain": domain.name,
         "generator": domain.generator_hash,
         "teacher": name,
+        "pictures and models": {} if run is None else _fingerprints(domain, teacher, settings, seed),
         "seed": seed,
         "config": settings.model_dump(mode="json"),
         "sdd": version("sdd"),
@@ -127,6 +129,25 @@ def distill(
     if out is not None:
         editor.save(out)
     return editor
+
+
+def _fingerprints(
+    domain: Domain, teacher: str | Teacher | None, settings: DistillConfig, seed: int
+) -> dict[str, str | None]:
+    """Fingerprints of what a name alone does not tell: a run must not go on with other pictures or models."""
+    from sdd.domains.folder import generator_hash
+
+    source = domain.extra.get("latents")
+    if source is None:  # a few pictures tell; reading all of them would be half the inversion
+        source = domain.images(min(4, settings.images), seed, "train")
+    values = source[: settings.images].detach().float().cpu().contiguous()
+    path = teacher if isinstance(teacher, str) else getattr(teacher, "name", "") if teacher else domain.teacher
+    return {
+        "pictures": hashlib.sha256(values.numpy().tobytes()).hexdigest(),
+        "encoder": generator_hash(domain.encoder),
+        "identity": None if domain.identity is None else generator_hash(domain.identity),
+        "teacher": fingerprint(path),
+    }
 
 
 def _teacher(teacher: str | Teacher, device: torch.device, settings: DistillConfig) -> Teacher:

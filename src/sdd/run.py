@@ -29,6 +29,28 @@ def run_folder(description: dict[str, Any], parent: str | Path = "runs") -> Path
     return Path(parent) / f"{slug(str(description.get('prompt', '')))}-{digest}"
 
 
+def fingerprint(path: str | Path) -> str | None:
+    """What a model's file or folder holds, in short; None if there is nothing at `path`.
+
+    Of each file its name, size and three samples: weights that were trained again differ everywhere, and gigabytes are
+    not read to tell. Where the folder lies and when it was written make no difference.
+    """
+    root = Path(path)
+    if not str(path) or not root.exists():
+        return None
+    digest, part = sha256(), 2**20
+    for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
+        if not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(root)} {size}\n".encode())
+        with file.open("rb") as data:
+            for start in sorted({0, max(0, size // 2 - part // 2), max(0, size - part)}):
+                data.seek(start)
+                digest.update(data.read(part))
+    return digest.hexdigest()
+
+
 class Run:
     """A folder with `run.json`, `checkpoint.pt`, `log.jsonl` and `step-*.png`; without a folder nothing is written.
 
@@ -61,8 +83,8 @@ class Run:
         if found != wanted:
             keys = [k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k]]
             raise SddError(
-                f"{self.folder} holds another run (its {', '.join(keys) or 'description'} differs); delete it or name "
-                f"another run folder"
+                f"{self.folder} holds another run (they differ in {', '.join(keys) or 'description'}); delete it or "
+                f"name another run folder"
             )
 
     def save(self, state: dict[str, Any]) -> None:

@@ -410,7 +410,8 @@ def load_teacher(
         raise
     except Exception as error:  # diffusers and the hub raise many kinds; a user needs one sentence
         raise SddError(f"could not load the teacher {name} ({_first_line(error)}); {_GIVE}") from error
-    return _KINDS[kind](str(name), pipeline, device, dtype, image_size)
+    label = str(name) if vae is None else f"{name} with the autoencoder {vae}"
+    return _KINDS[kind](label, pipeline, device, dtype, image_size)
 
 
 def _check_hub(what: str, name: str, file: str) -> None:
