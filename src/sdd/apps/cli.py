@@ -708,6 +708,8 @@ def _print_editor(path: Path, info: EditorInfo) -> None:
 
 def main() -> None:
     """Entry point of the command `sdd`."""
+    # Idle threads that spin for work take the cores from those that have some: an edit took twice as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # their warnings are for their developers; errors still speak
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     for stream in (sys.stdout, sys.stderr):

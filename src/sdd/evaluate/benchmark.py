@@ -387,7 +387,7 @@ def timing(domain: Domain, editors: Editors, repeats: int, seed: int, text: str 
         )
     images = avatars.render(list(people(seed, 0, 64)))
     editor(images[:16])
-    warm = statistics.median(_seconds(lambda: editor(images, batch=64)) for _ in range(repeats)) / len(images)
+    warm = statistics.median(_seconds(lambda: editor(images)) for _ in range(repeats)) / len(images)
     teacher = load_teacher(domain.teacher)
     null = teacher.encode_text(["", text])
     latents = torch.zeros(2, *teacher.latent_shape)
