@@ -21,8 +21,8 @@ from torch import Tensor
 
 
 def weight(alphas_cumprod: Tensor, t: Tensor) -> Tensor:
-    """w(t) = 1 − ᾱ_t for timesteps t (B,), shaped (B, 1, 1, 1)."""
-    return (1 - alphas_cumprod.to(t.device)[t]).view(-1, 1, 1, 1)
+    """w(t) = 1 − ᾱ_t for timesteps t (B,), shaped (B, 1, 1, 1), on the CPU: float64 is not on every device."""
+    return (1 - alphas_cumprod.cpu()[t.cpu()]).view(-1, 1, 1, 1)
 
 
 def guide(eps_null: Tensor, eps_text: Tensor, scale: float) -> Tensor:

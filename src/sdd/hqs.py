@@ -216,14 +216,14 @@ def search(
         d = guidance.sds(eps_null, eps_text, noise[index], weight, scale)
         if not bool(torch.isfinite(d).all()):
             raise SddError("the teacher's prediction is not finite: broken weights, or too low a precision")
-        for (i, j), h, n in zip(part, entropy_deficit(d).tolist(), strength(d).tolist(), strict=True):
+        for (i, j), h, n in zip(part, entropy_deficit(d.cpu()).tolist(), strength(d.cpu()).tolist(), strict=True):
             deficit[i, j], norm[i, j] = h, n
     return HQS(prompt, steps, deficit, norm, int(torch.Size(shape).numel()), scale)
 
 
 def _random(seed: int, image: Tensor) -> torch.Generator:
     """A generator for an image: of its mean to three digits, which another machine's rounding does not change."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + round(1000 * float(image.double().mean()))) % 2**63)
+    return torch.Generator().manual_seed((seed * 1_000_003 + round(1000 * float(image.cpu().double().mean()))) % 2**63)
 
 
 def timestep_set(hqs: HQS | None, strategy: str, count: int = 1000) -> list[int]:

@@ -165,7 +165,7 @@ class _Latent:
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """See `Teacher`."""
-        a = self.alphas_cumprod.to(t.device)[t].to(x0).view(-1, 1, 1, 1)
+        a = self.alphas_cumprod[t.cpu()].to(x0).view(-1, 1, 1, 1)
         return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
     def unknown_words(self, prompt: str) -> list[tuple[str, list[str]]]:
@@ -219,7 +219,7 @@ class LatentDiffusion(_Latent):
         text = condition.embeds.to(self.dtype)
         out = self.unet(latents.to(self.dtype), t, text, **self._extras(condition)).sample.to(latents.dtype)
         if self.prediction == "v_prediction":
-            a = self.alphas_cumprod.to(t.device)[t].to(latents).view(-1, 1, 1, 1)
+            a = self.alphas_cumprod[t.cpu()].to(latents).view(-1, 1, 1, 1)
             out = a.sqrt() * out + (1 - a).sqrt() * latents
         return out
 
@@ -270,7 +270,7 @@ class _FlowMatching(_Latent):
     @torch.no_grad()
     def predict_noise(self, latents: Tensor, t: Tensor, condition: Conditioning) -> Tensor:
         """See `Teacher`. ε = x_σ + (1 − σ) v."""
-        sigma = self.sigmas.to(t.device)[t].to(latents)
+        sigma = self.sigmas[t.cpu()].to(latents)
         wide = sigma.view(-1, 1, 1, 1)
         flow = latents * ((1 - wide) ** 2 + wide**2).sqrt()
         return flow + (1 - wide) * self._velocity(flow.to(self.dtype), sigma, condition).to(latents.dtype)

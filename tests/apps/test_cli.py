@@ -203,6 +203,21 @@ def test_search_writes_a_table_json_and_a_picture() -> None:
     assert images.open_image("hqs/hqs.png").width > 200
 
 
+def test_a_search_that_cannot_choose_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyTeacher, "predict_noise", lambda self, latents, t, condition: latents)
+    monkeypatch.setattr(ToyTeacher, "add_noise", lambda self, x0, noise, t: noise)
+    result = run("search", "red", "--domain", "toy", "--timesteps", "3", "-n", "1", "-o", "hqs")
+    assert result.exit_code == 0 and Path("hqs/hqs.png").exists(), result.output
+    assert any(line.startswith("warning: ") and "the same at every" in line for line in result.stderr.splitlines())
+
+
+def test_a_seed_out_of_range_is_no_surprise() -> None:
+    for command in ("train", "search"):
+        for seed in (2**63, 2**62, -1):
+            assert run(command, "red", "--domain", "toy", "--seed", seed).exit_code == 2
+    assert everything() == {}
+
+
 def test_show_says_what_the_file_says() -> None:
     path = make_editor("e.safetensors", notes=["drawn by [bold]someone[/bold]"], figures={"steps": 12.0})
     result = run("show", path)
@@ -281,6 +296,9 @@ def test_empty_prompt(prompt: str) -> None:
         (("--set", "lr=nan"), "lr"),
         (("--config", "missing.toml"), "missing.toml"),
         (("--device", "tpu9"), "tpu9"),
+        (("--device", "meta"), "there is cpu"),
+        (("--set", "guidanse=sds"), "did you mean 'guidance'"),
+        (("--strategy", "above:1"), "above:1"),
         (("--generator", "missing.pt"), "missing.pt"),
         (("--images", "missing"), "missing"),
         (("--encoder", "x.pt"), "--encoder"),
@@ -298,6 +316,8 @@ def test_unknown_option_in_a_configuration_file() -> None:
         Path(name).write_text(text)
         assert name.removesuffix(".toml") and refused("train", "red", "--domain", "toy", "--config", name)
     assert "speed" in refused("train", "red", "--domain", "toy", "--config", "a.toml")
+    Path("d.toml").write_text("stpes = 3\n")
+    assert "did you mean 'steps'" in refused("train", "red", "--domain", "toy", "--config", "d.toml")
 
 
 def test_pictures_that_cannot_be_edited() -> None:

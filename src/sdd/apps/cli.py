@@ -67,7 +67,7 @@ class Split(StrEnum):
 
 Prompt = Annotated[str, typer.Argument(help='What edited pictures should show, "white hair" for instance.')]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0, max=2**62 - 1)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; CUDA if there is one, else the CPU.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; CUDA if there is one, else the CPU.")]
 DomainName = Annotated[str | None, typer.Option("--domain", help="Name of a domain; avatars if nothing else is given.")]
 TeacherName = Annotated[str | None, typer.Option(help="Diffusion model: folder, file, hub id or name (sdd models).")]
 Vae = Annotated[str | None, typer.Option(help="Another autoencoder for the teacher: folder or hub id.")]
@@ -122,6 +122,10 @@ def search(
     write_text(folder / "hqs.json", result.to_json() + "\n")
     result.plot(folder / "hqs.png")
     _print_hqs(result)
+    try:
+        result.timestep_set("largest")
+    except SddError as error:  # the curve is an answer all the same, but no training could go by it
+        terminal.warn(str(error))
     _say(f"wrote {folder / 'hqs.json'} and {folder / 'hqs.png'}")
 
 
