@@ -104,9 +104,9 @@ def distill(
     }
     if run == "auto":
         folder = run_folder(card)
-    keeper = Run(folder, card)
     finished = None if folder is None else folder / "editor.safetensors"
     if finished is not None and finished.exists():
+        Run(folder, card)  # refuses another run's
         editor = Editor.load(finished, domain)
         if out is not None:
             editor.save(out)
@@ -114,6 +114,7 @@ def distill(
     guide = _teacher(teacher or domain.teacher, device, settings)
     if not _searches(settings):
         timestep_set(None, settings.timesteps, guide.num_timesteps)  # a wrong list is said now, not after minutes
+    keeper = Run(folder, card)
     for word, near in guide.unknown_words(prompt):
         hint = f"; the nearest words it knows are {', '.join(near)}" if near else ""
         warnings.warn(f"the teacher does not know the word {word!r}{hint}", stacklevel=2)
