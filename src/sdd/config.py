@@ -41,7 +41,7 @@ class DistillConfig(BaseModel):
 
     # what teaches
     guidance: Literal["sds", "csd", "dds"] = "dds"
-    scale: float = 3.0  # classifier-free guidance: eps_null + scale * (eps_text - eps_null)
+    scale: float = 5.0  # classifier-free guidance: eps_null + scale * (eps_text - eps_null)
     source_prompt: str = ""  # what the source shows, for dds; empty is the null prompt
     timesteps: str = "largest"  # strategy: largest, above:0.8, random, list:700,750
     search_images: int = Field(default=12, ge=1)  # images the hybrid quality score averages over
@@ -53,27 +53,29 @@ class DistillConfig(BaseModel):
     # what learns
     mapper: MapperKind = "levels"
     levels: tuple[Level, ...] | Literal["auto"] = "auto"  # auto: those that carry the guidance's signal
-    level_share: float = Field(default=0.1, ge=0, le=1)  # auto: a level must carry this share of it
+    level_share: float = Field(default=0.02, ge=0, le=1)  # auto: a level must carry this share of it
     hidden: int = Field(default=256, ge=1, le=8192)
     depth: int = Field(default=3, ge=1, le=16)
     latent_weight: float = 0.1  # published mappers: factor on their output
 
     # what keeps the edit close to its source
-    latent_l2: float = Field(default=0.1, ge=0)  # times the mean squared change, in standard deviations of the code
+    mask: bool = True  # guide only where the prompt means something: DiffEdit's mask, kept soft
+    keep: float = Field(default=5.0, ge=0)  # with a mask: times the mean squared change of the latents outside it
+    latent_l2: float = Field(default=0.01, ge=0)  # times the mean squared change, in standard deviations of the code
     whitened_l2: bool = True  # false: in the code's own units, as published
     image_l2: float = Field(default=0.0, ge=0)
-    identity: float = Field(default=0.1, ge=0)  # times 1 - cosine between edited and source
+    identity: float = Field(default=0.01, ge=0)  # times 1 - cosine between edited and source
 
     # how
     images: int = Field(default=128, ge=1)  # source images; fewer if the domain has fewer
     batch: int = Field(default=8, ge=1)
     shuffle: bool = True
     steps: int | Literal["auto"] = "auto"  # auto: until converged, at most max_steps
-    max_steps: int = Field(default=160, ge=1)
+    max_steps: int = Field(default=100, ge=1)
     converged: float = Field(
         default=0.1, ge=0, lt=1
     )  # auto: until the pull along the edit is below this share of its peak
-    lr: float = Field(default=3e-3, gt=0)
+    lr: float = Field(default=1e-2, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
     ema: float = Field(default=0.95, ge=0, lt=1)  # of the mapper's weights; 0 is off
@@ -161,6 +163,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mapper": "LevelsMapper",
         "levels": ("medium", "fine"),
         "latent_weight": 0.1,
+        "mask": False,
         "latent_l2": 10.0,
         "whitened_l2": False,
         "identity": 1.0,

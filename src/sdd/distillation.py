@@ -30,6 +30,7 @@ from sdd.errors import SddError
 from sdd.hqs import HQS, search, timestep_set
 from sdd.inversion import batch_size, encode, psnr
 from sdd.inversion import features as identity_of
+from sdd.mask import edit_mask
 from sdd.nets.mapper import LEVELS, Mapper, StyleMapper, WPlusMapper, build_mapper, level_of, style_layer
 from sdd.regularizers import identity_loss, image_l2, latent_l2, style_l2
 from sdd.run import Run, fingerprint, run_folder
@@ -205,10 +206,17 @@ def _train(
         hqs = None
         if _searches(settings):
             hqs = search(teacher, images, prompt, scale=settings.scale, seed=seed, progress=progress)
-        state = _begin(prompt, domain, teacher, settings, seed, source, hqs)
+        timesteps = timestep_set(hqs, settings.timesteps, teacher.num_timesteps)
+    else:
+        timesteps = saved["timesteps"]
+    del images
+    if settings.mask:
+        with _bar(progress) as bar:
+            source.masks = _masks(prompt, teacher, source, timesteps, seed, bar)
+    if saved is None:
+        state = _begin(prompt, domain, teacher, settings, seed, source, timesteps, hqs)
     else:
         state = _resume(saved, settings, device)
-    del images
     with _bar(progress) as bar:
         objective = Objective(prompt, domain, teacher, settings, source, state.mapper.space, state.unit)
         run.start(state.step)
@@ -262,12 +270,14 @@ class Source:
         latents: the teacher's latents of the reconstructions, (N, C, h, w); None if the guidance does not look at them.
         features: identity features of the reconstructions, (N, E); None without an identity loss.
         psnr: of the reconstructions, dB, averaged; nan where there were codes only.
+        masks: where the prompt asks for a change, (N, 1, h, w) in [0, 1]; None without `mask`.
     """
 
     codes: Tensor
     latents: Tensor | None
     features: Tensor | None
     psnr: float
+    masks: Tensor | None = None
 
 
 @torch.no_grad()
@@ -286,15 +296,16 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
     random = torch.Generator().manual_seed(seed + 1)  # only the posterior's draws, if they are asked for
     latents, features, shown, quality = [], [], [], []
     wants_identity = settings.identity > 0 and domain.identity is not None
+    wants_latents = settings.guidance == "dds" or settings.mask
     size = batch_size(domain)
     task = bar.add_task("invert the source images", total=len(codes))
     for start in range(0, len(codes), size):
         part = codes[start : start + size]
         enough = start >= settings.search_images
-        if enough and images is None and settings.guidance != "dds" and not wants_identity:
+        if enough and images is None and not wants_latents and not wants_identity:
             break
         drawn = domain.generator.synthesis(part)
-        if settings.guidance == "dds":
+        if wants_latents:
             latents.append(teacher.encode_image(drawn, settings.sample_posterior, random))
         if wants_identity:
             features.append(identity_of(domain, drawn))
@@ -311,6 +322,23 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
         float(torch.cat(quality).mean()) if quality else 0.0,
     )
     return source, (images if images is not None else torch.cat(shown))[: settings.search_images].to(device)
+
+
+def _masks(prompt: str, teacher: Teacher, source: Source, timesteps: list[int], seed: int, bar: Any) -> Tensor:
+    """Where the prompt asks for a change, in each source image."""
+    assert source.latents is not None, "encoded for the masks"
+    draws = 3
+    task = bar.add_task("find where to edit", total=draws * len(source.latents))
+    return edit_mask(
+        teacher,
+        source.latents,
+        teacher.encode_text([""]),
+        teacher.encode_text([prompt]),
+        timesteps,
+        torch.Generator().manual_seed(seed + 3),
+        draws,
+        advance=lambda count: bar.update(task, advance=count),
+    )
 
 
 class Objective:
@@ -376,6 +404,8 @@ class Objective:
                     g = guidance.sds(null, text, noise, weight, settings.scale)
                 else:
                     g = guidance.csd(null, text, weight)
+            if self.source.masks is not None:
+                g = g * self.source.masks[index]
             if settings.topk is not None:
                 g = guidance.topk_clip(g, settings.topk, per_sample=settings.topk_over == "image")
         return g
@@ -395,6 +425,10 @@ class Objective:
         latents = self.teacher.encode_image(images, settings.sample_posterior, random)
         guided = (latents * self.gradient(latents.detach(), index, t, noise)).sum()
         parts = {"guidance": guided / (self.unit * len(index)) if settings.fixed_scale else guided}
+        if settings.keep > 0 and self.source.masks is not None:
+            assert self.source.latents is not None, "encoded for the masks"
+            moved = (1 - self.source.masks[index]) * (latents - self.source.latents[index])
+            parts["keep"] = settings.keep * moved.square().mean()
         if settings.latent_l2 > 0:
             ones = [torch.ones_like(s) for s in self.std]
             std = self.std if settings.whitened_l2 else ones
@@ -467,18 +501,21 @@ def _begin(
     settings: DistillConfig,
     seed: int,
     source: Source,
+    timesteps: list[int],
     hqs: HQS | None,
 ) -> _State:
-    """Choose timesteps, levels and scale, and make the mapper."""
+    """Choose levels and scale, and make the mapper."""
     device = source.codes.device
     random = torch.Generator().manual_seed(seed)
-    timesteps = timestep_set(hqs, settings.timesteps, teacher.num_timesteps)
-    probe = Objective(prompt, domain, teacher, settings, source, space_of(settings.mapper))
-    power = signal(probe, timesteps, random)
-    layers = [style_layer(i) if probe.space == "style" else i for i in range(len(power))]
-    share = {level: sum(p for p, i in zip(power, layers, strict=True) if level_of(i) == level) for level in LEVELS}
     levels: tuple[str, ...] = LEVELS if settings.levels == "auto" else settings.levels
+    unit, power = 1.0, list[float]()
+    style = space_of(settings.mapper) == "style"
+    if settings.levels == "auto" or settings.fixed_scale:
+        probe = Objective(prompt, domain, teacher, settings, source, space_of(settings.mapper))
+        power = signal(probe, timesteps, random)
+    layers = [style_layer(i) if style else i for i in range(len(power))]
     if settings.levels == "auto":
+        share = {level: sum(p for p, i in zip(power, layers, strict=True) if level_of(i) == level) for level in LEVELS}
         whole = sum(max(0.0, p) for p in share.values())
         levels = tuple(x for x in LEVELS if share[x] > 0 and share[x] >= settings.level_share * whole) or LEVELS
     mapper = build_mapper(_mapper_config(domain, source, settings, levels), random).to(device)
@@ -486,16 +523,17 @@ def _begin(
         mapper.standardise(domain.latent_mean, domain.latent_std)
     elif isinstance(mapper, StyleMapper):
         mapper.standardise(*style_units(domain, source.codes))
-    width = [c.shape[1] for c in domain.generator.styles(source.codes[:1])] if probe.space == "style" else None
-    sizes = width or [domain.latent_mean.shape[1]] * len(power)
-    on = [i for i, layer in enumerate(layers) if level_of(layer) in levels]
-    entries, total = sum(sizes[i] for i in on), sum(power[i] for i in on)
-    if not math.isfinite(total):
-        raise SddError(
-            "the gradient is not finite at the first step; the teacher's or the generator's weights are broken"
-        )
-    # A signal lost in its noise has no size to divide by, and needs none: it only has to stay finite.
-    unit = math.sqrt(total * entries) if total > 0 else float(entries)
+    if settings.fixed_scale:
+        width = [c.shape[1] for c in domain.generator.styles(source.codes[:1])] if style else None
+        sizes = width or [domain.latent_mean.shape[1]] * len(power)
+        on = [i for i, layer in enumerate(layers) if level_of(layer) in levels]
+        entries, total = sum(sizes[i] for i in on), sum(power[i] for i in on)
+        if not math.isfinite(total):
+            raise SddError(
+                "the gradient is not finite at the first step; the teacher's or the generator's weights are broken"
+            )
+        # A signal lost in its noise has no size to divide by, and needs none: it only has to stay finite.
+        unit = math.sqrt(total * entries) if total > 0 else float(entries)
     average = build_mapper(mapper.config()).to(device)
     average.load_state_dict(mapper.state_dict())
     record = None if hqs is None else json.loads(hqs.to_json())

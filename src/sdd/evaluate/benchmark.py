@@ -55,6 +55,10 @@ if TYPE_CHECKING:
     from sdd.domains.avatars import Avatar
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+BARS = (  # of an editor, means over the prompts: figure, bar, and whether more (1) or less (-1) is better
+    ("success", 0.9, 1), ("worst_success", 0.75, 1), ("side_effects", 0.05, -1), ("editability", 0.6, 1),
+    ("fidelity", 26.0, 1), ("gain", 0.3, 1),
+)  # fmt: skip
 HQS_PROMPTS = ("white hair", "sunglasses", "dark skin", "a beard", "smile", "pink clothes")
 HQS_TIMESTEPS = tuple(range(50, 1000, 100))
 HQS_IMAGES = 32  # sources of each of its many trainings, to keep them short
@@ -186,16 +190,13 @@ class Subjects:
             "fidelity": _mean(found.fidelity),
             "gain": _mean(found.gain),
         }
-        if not full:
-            return figures
         readings = judge.read(edited)
         right = [reads(self.asked.attribute, self.asked.word, row[self.asked.attribute]) for row in in_words(readings)]
         share, each = metrics.side_effects(self.readings, readings, self.kept)
-        figures |= {
-            "success": statistics.fmean(right),
-            "side_effects": _mean(share),
-            "distance": _mean(judge.distance(edited, self.images)),
-        }
+        figures |= {"success": statistics.fmean(right), "side_effects": _mean(share)}
+        if not full:
+            return figures
+        figures["distance"] = _mean(judge.distance(edited, self.images))
         if domain.identity is not None:
             figures["identity"] = _mean(metrics.identity_similarity(domain, edited, self.images))
         if judge.clip is not None:
@@ -257,16 +258,21 @@ def editing(
 ) -> dict[str, Any]:  # fmt: skip
     """One editor for each prompt, at one strength for all.
 
-    The strength is the one with the largest mean gain over all prompts on *other* held-out people (`seed` + 1, half as
-    many), so that the figures are not those it was chosen by.
+    The strength is the one that meets the most of `BARS` on *other* held-out people (`seed` + 1, half as many), and of
+    those the one of the largest mean gain; so the figures are not those it was chosen by.
     """
     curves: dict[str, Rows] = {}
     for asked in prompts:
         editor = editors.get(asked.text, **options)
         trial = Subjects.make(asked, domain, judge, max(2, n // 2), seed + 1)
         curves[asked.text] = _curve(editor, trial, domain, judge)
-    gains = [statistics.fmean(curves[p.text][k]["gain"] for p in prompts) for k in range(len(STRENGTHS))]
-    strength = STRENGTHS[gains.index(max(gains))]
+    means: Rows = []
+    for k, s in enumerate(STRENGTHS):
+        here = [curves[p.text][k] for p in prompts]
+        mean = {name: statistics.fmean(row[name] for row in here) for name in here[0]}
+        means.append({**mean, "strength": s, "worst_success": min(row["success"] for row in here)})
+    chosen = max(means, key=lambda row: (sum(sign * (row[name] - bar) >= 0 for name, bar, sign in BARS), row["gain"]))
+    strength = float(chosen["strength"])
     rows: Rows = []
     for asked in prompts:
         editor = editors.get(asked.text, **options)
@@ -294,7 +300,7 @@ def editing(
     )
     figures = {k: statistics.fmean(r[k] for r in rows) for k in names if k in rows[0]}
     figures |= {"worst_success": min(r["success"] for r in rows), "strength": strength}
-    return {"figures": figures, "rows": rows, "curves": curves}
+    return {"figures": figures, "rows": rows, "curves": curves, "means": means}
 
 
 def guiding(
@@ -413,7 +419,7 @@ def _invert(images: Tensor, domain: Domain) -> Tensor:
 
 
 def _curve(editor: Editor, there: Subjects, domain: Domain, judge: Judge) -> Rows:
-    """Editability, fidelity and gain at each strength."""
+    """What the edits are worth at each strength."""
     drawing = Editor.compose([editor])
     return [
         {"strength": s, **there.judge(_draw(drawing, there.codes, s), domain, judge, full=False)} for s in STRENGTHS

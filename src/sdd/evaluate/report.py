@@ -173,9 +173,30 @@ def _editors(part: dict[str, Any], pictures: Path | None) -> list[str]:
     lines = [
         "## Editors",
         "",
-        f"One editor a prompt, all at strength {f['strength']:g}: the one with the largest mean gain on *other* "
-        "held-out people. Editability 1 is the exact edit and 0 nothing done; gain punishes whatever else changed; "
-        "side effects are the attributes that the judge reads otherwise than in the unedited reconstruction.",
+        f"One editor a prompt, all at strength {f['strength']:g}: the one that met the most bars on *other* held-out "
+        "people, then the one of the largest mean gain. Editability 1 is the exact edit and 0 nothing done; gain "
+        "punishes whatever else changed; side effects are the attributes that the judge reads otherwise than in the "
+        "unedited reconstruction.",
+        "",
+        "Those other people, every strength, means over the prompts:",
+        "",
+        *_table(
+            ["strength", "success", "worst success", "side effects", "editability", "fidelity", "gain"],
+            [
+                [
+                    f"{m['strength']:g}",
+                    _number(m["success"], "%"),
+                    _number(m["worst_success"], "%"),
+                    _number(m["side_effects"], "%"),
+                    _number(m["editability"], ""),
+                    _number(m["fidelity"], "dB"),
+                    _number(m["gain"], ""),
+                ]
+                for m in part["means"]
+            ],
+        ),
+        "",
+        "The held-out people of the figures:",
         "",
         *_table(["prompt", "t", *(c.replace("_", " ") for c in columns)], rows),
         "",
