@@ -295,8 +295,9 @@ def main() -> None:
 
 PAGE = """# What real models cost
 
-Measured by `{command}`: the real pipelines at their
-published sizes, with random weights, since neither time nor memory depends on their values. Stable Diffusion 1.5 (U-Net, autoencoder, text encoder), StyleGAN2 at 1024 px, e4e and IR-SE50,
+Measured by `{command}`:
+the real pipelines at their published sizes, with random weights, since neither time nor memory depends on
+their values. Stable Diffusion 1.5 (U-Net, autoencoder, text encoder), StyleGAN2 at 1024 px, e4e and IR-SE50,
 {weights} million weights together, float32, batch 1, the published hyperparameters (preset `reference`).
 
 | what | seconds | peak memory, GiB | where the time goes |

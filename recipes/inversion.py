@@ -41,7 +41,7 @@ STAGES = {  # size, steps, batch, learning rate
     "small": (64, 1000, 32, 8e-3),
     "full": (128, 1200, 24, 6e-3),
     "encoder": (128, 1200, 32, 1e-2),
-    "joint": (128, 900, 24, 3e-3),
+    "joint": (128, 3400, 24, 4e-3),
     "mapping": (128, 1500, 512, 2e-1),
 }
 DRAWINGS = {name: [d for ds in table.values() for d in ds] for name, table in avatars.SHAPES.items()}
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--batch", type=int, default=None)
     parser.add_argument("--lr", type=float, default=None)
-    parser.add_argument("--noise", type=float, default=0.3, help="on the codes, whose scale is about 2")
+    parser.add_argument("--noise", type=float, default=None, help="on the codes, whose scale is about 2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -140,6 +140,8 @@ def main() -> None:
     stage = args.stage
     size, steps, batch, lr = STAGES[stage]
     steps, batch, lr = args.steps or steps, args.batch or batch, args.lr or lr
+    # Less of it in the end: small features have little room in the code.
+    spread = args.noise if args.noise is not None else 0.2 if stage == "joint" else 0.3
     name = f"inversion-{stage}"
 
     pixels = load()
@@ -194,7 +196,7 @@ def main() -> None:
                     codes = people(rows[index], numbers[index])[:, None].expand(-1, generator.n_latent, -1)
                 else:
                     codes = encoder(x)
-                moved = codes + args.noise * torch.randn(codes.shape, generator=noise).to(codes.device)
+                moved = codes + spread * torch.randn(codes.shape, generator=noise).to(codes.device)
                 y = generator(moved, noise="none")
                 loss = error(y, shrink(x)) + 1e-3 * codes.float().square().mean()
                 out["error"] = loss.item()
