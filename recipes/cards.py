@@ -207,6 +207,12 @@ def main() -> None:
         "avatars, and made to be",
         "tried and measured, not to be admired. Figures with their bars: docs/avatars.md.",
         "",
+        "The recipes' steps are those of the shipped files, but some were trained in two sittings, the second of which",
+        "took up the longer schedule where the first had ended: generator and encoder after 900 joint steps (at "
+        "`--lr 3e-3",
+        "--noise 0.3`, the face not weighted) and the teacher after 2000. The judge's CLIP had "
+        "`--steps 900`.",
+        "",
     ]
     write_text(WEIGHTS / "README.md", "\n".join(head) + "\n" + "\n".join(t for t in texts if t))
     missing = [card.title for card, text in zip(CARDS, texts, strict=True) if not text]

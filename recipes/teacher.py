@@ -153,7 +153,7 @@ def encode_all(vae: Any, pixels: np.ndarray, path: Path) -> tuple[Tensor, Tensor
 
 
 def main() -> None:
-    args = arguments(__doc__, steps=2000, batch=64, lr=5e-3)
+    args = arguments(__doc__, steps=3600, batch=64, lr=5e-3)
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 
     folder = home() / f"teacher{args.run}"
