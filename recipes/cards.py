@@ -95,9 +95,10 @@ CARDS = (
         "StyleGAN2 (arXiv 1912.04958): W+ codes (12, 128) → pictures 128×128. Holds the codes' mean and standard "
         "deviation as well.",
         tuple(
-            f"python -m recipes.inversion --stage {s}" for s in ("tiny", "small", "full", "encoder", "joint", "mapping")
+            f"python -m recipes.inversion --stage {s}"
+            for s in ("tiny", "small", "full", "encoder", "joint", "detail", "mapping")
         ),
-        "inversion-joint",
+        "inversion-detail",
         (
             ("reconstruction", "psnr", "reconstruction with the encoder", "dB"),
             ("reconstruction", "fid", "FID in the judge's features", ""),
@@ -107,9 +108,10 @@ CARDS = (
     Card(
         "Encoder",
         ("encoder.safetensors",),
-        "A small residual network: pictures 128×128 → W+ codes (12, 128) of the generator above.",
-        ("python -m recipes.inversion --stage encoder", "python -m recipes.inversion --stage joint"),
-        "inversion-joint",
+        "A small residual network of two trunks, a coarse and a fine one: pictures 128×128 → W+ codes (12, 128) of the "
+        "generator above.",
+        tuple(f"python -m recipes.inversion --stage {s}" for s in ("encoder", "joint", "detail")),
+        "inversion-detail",
         (
             ("reconstruction", "psnr", "PSNR (peak 2)", "dB"),
             ("reconstruction", "unchanged", "attributes that the judge reads unchanged", "%"),
@@ -210,7 +212,9 @@ def main() -> None:
         "The recipes' steps are those of the shipped files, but some were trained in two sittings, the second of which",
         "took up the longer schedule where the first had ended: generator and encoder after 900 joint steps (at "
         "`--lr 3e-3",
-        "--noise 0.3`, the face not weighted) and the teacher after 2000. The judge's CLIP had "
+        "--noise 0.3`, the face not weighted), the teacher after 2000 and the judge after 2200. Only the stage `detail` "
+        "and the",
+        "judge's second sitting saw all 60 000 pictures, everything else the first 30 000. The judge's CLIP had "
         "`--steps 900`.",
         "",
     ]

@@ -1,6 +1,6 @@
 """Draw the training pictures of the avatars domain.
 
-    python -m recipes.data --count 30000
+    python -m recipes.data --count 60000
 
 Writes pictures (500, 128, 128, 3) uint8 as `images/*.npy` under the recipes' folder (`$SDD_HOME/recipes`, by default
 ~/.cache/sdd/recipes). Drawing again with a larger count draws only what is missing. The people themselves are
@@ -75,5 +75,5 @@ def labels(count: int) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=30000)
+    parser.add_argument("--count", type=int, default=60000)
     draw(parser.parse_args().count)

@@ -5,6 +5,7 @@
     python -m recipes.inversion --stage full      # 128×128
     python -m recipes.inversion --stage encoder   # the encoder alone: the code of each picture
     python -m recipes.inversion --stage joint     # both, by reconstruction
+    python -m recipes.inversion --stage detail    # both, the encoder with a second trunk for what is a few pixels large
     python -m recipes.inversion --stage mapping   # the mapping network: which codes are people's
 
 Learning encoder and generator from nothing together is slow: for long neither knows what the other means. Here the
@@ -42,8 +43,11 @@ STAGES = {  # size, steps, batch, learning rate
     "full": (128, 1200, 24, 6e-3),
     "encoder": (128, 1200, 32, 1e-2),
     "joint": (128, 3400, 24, 4e-3),
+    "detail": (128, 1600, 24, 3e-3),
     "mapping": (128, 1500, 512, 2e-1),
 }
+SPREAD = {"joint": 0.2, "detail": 0.12}  # less noise in the end: small features have little room in the code
+FINE = (32, 64, 96, 128, 192)  # channels of the encoder's second trunk
 DRAWINGS = {name: [d for ds in table.values() for d in ds] for name, table in avatars.SHAPES.items()}
 FACE = (0.29, 0.62, 0.34, 0.68)  # top, bottom, left, right of brows, eyes and mouth, in DiceBear's own framing
 GRAPHICS = ("bat", "bear", "cumbia", "deer", "diamond", "hola", "pizza", "resist", "skull", "skullOutline")
@@ -140,8 +144,7 @@ def main() -> None:
     stage = args.stage
     size, steps, batch, lr = STAGES[stage]
     steps, batch, lr = args.steps or steps, args.batch or batch, args.lr or lr
-    # Less of it in the end: small features have little room in the code.
-    spread = args.noise if args.noise is not None else 0.2 if stage == "joint" else 0.3
+    spread = args.noise if args.noise is not None else SPREAD.get(stage, 0.3)
     name = f"inversion-{stage}"
 
     pixels = load()
@@ -149,7 +152,7 @@ def main() -> None:
     held = torch.arange(96)
     generator, encoder, people = (
         build(size).to(device()),
-        CompactEncoder(128, 12, STYLE_DIM).to(device()),
+        CompactEncoder(128, 12, STYLE_DIM, fine=FINE if stage in ("detail", "mapping") else ()).to(device()),
         People().to(device()),
     )
     nets: dict[str, nn.Module] = {"generator": generator, "encoder": encoder, "people": people}
@@ -163,8 +166,9 @@ def main() -> None:
         map_people(name, generator, encoder, pixels, steps, batch, lr, args.seed)
         export(name, encoder, generator, pixels)
         return
+    both = ["generator", "encoder"]
     from_people = stage in ("tiny", "small", "full")
-    learning = {"encoder": ["encoder"], "joint": ["generator", "encoder"]}.get(stage, ["generator", "people"])
+    learning = {"encoder": ["encoder"], "joint": both, "detail": both}.get(stage, ["generator", "people"])
     parameters = [p for key in learning for p in nets[key].parameters()]
     # Equalised weights are of order one, the others much smaller; so their steps must be larger to be as large.
     groups = muon.groups(*((nets[key], 4.0 if key == "generator" else 1.0) for key in learning))
@@ -227,7 +231,7 @@ def main() -> None:
         return {"psnr": psnr(y, shrink(x)), "scale": codes.std().item()}
 
     fit(name, state, step, steps, evaluate, every=100)
-    if stage == "joint":
+    if stage in ("joint", "detail"):
         with averages["generator"].applied(), averages["encoder"].applied():
             export(name, encoder, generator, pixels)
 

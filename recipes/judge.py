@@ -23,7 +23,7 @@ from sdd.nets.compact import AttributeClassifier
 
 
 def main() -> None:
-    args = arguments(__doc__, steps=2200, batch=48, lr=1e-2)
+    args = arguments(__doc__, steps=5000, batch=48, lr=1e-2)
     pixels = load(args.count)
     truth = {k: torch.from_numpy(v).to(device()) for k, v in labels(len(pixels)).items()}
     held = torch.arange(1000)

@@ -25,7 +25,7 @@ def newest(*names: str) -> Path | None:
 def main() -> None:
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     for part in ("generator", "encoder"):
-        found = newest(*(f"inversion-{stage}/{part}.safetensors" for stage in ("mapping", "joint")))
+        found = newest(*(f"inversion-{stage}/{part}.safetensors" for stage in ("mapping", "detail", "joint")))
         if found:
             shutil.copy(found, WEIGHTS / f"{part}.safetensors")
     pairs = {

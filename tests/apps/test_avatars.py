@@ -74,7 +74,6 @@ def test_edited_pictures_are_whiter(edited: tuple[list[Avatar], torch.Tensor]) -
     before = torch.stack([person.render() for person in sources])
     unedited = domain.generator.synthesis(domain.encoder(before)).clamp(-1, 1)
     assert ((after - unedited).mean((1, 2, 3)) > 0).float().mean() >= 0.75
-    assert (psnr(after, before) > 10).all()  # still the picture of somebody
 
 
 def test_white_hair_is_white_and_the_rest_is_kept(edited: tuple[list[Avatar], torch.Tensor]) -> None:
@@ -90,7 +89,7 @@ def test_white_hair_is_white_and_the_rest_is_kept(edited: tuple[list[Avatar], to
     fidelity = 10 * torch.log10(4 * outside / ((after - before) * (1 - mask)).square().sum((1, 2, 3)))
     assert editability.mean() >= 0.5, editability
     assert gain.mean() >= 0.2, gain
-    assert fidelity.mean() >= 24, fidelity
+    assert fidelity.mean() >= 24 and fidelity.min() >= 14, fidelity  # still the picture of each of them
 
 
 def test_strength_goes_both_ways(editor: Path) -> None:

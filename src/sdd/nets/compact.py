@@ -47,26 +47,41 @@ class Trunk(nn.Module):
 
 
 class CompactEncoder(nn.Module):
-    """Image → W+ code, for generators of small pictures: (B, 3, size, size) in [-1, 1] → (B, n_latent, style_dim)."""
+    """Image → W+ code, for generators of small pictures: (B, 3, size, size) in [-1, 1] → (B, n_latent, style_dim).
+
+    The sum of what two trunks find: one that sees `patch`×`patch` pixels at once, and, where `fine` gives its channels,
+    one that sees a quarter as many, for features of a few pixels. The second starts by adding nothing, so that it can
+    join an encoder that has learnt without it.
+    """
 
     def __init__(
         self, size: int = 128, n_latent: int = 12, style_dim: int = 128,
-        channels: tuple[int, ...] = (48, 96, 160, 192), patch: int = 4,
+        channels: tuple[int, ...] = (48, 96, 160, 192), patch: int = 4, fine: tuple[int, ...] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self.size, self.n_latent, self.style_dim = size, n_latent, style_dim
-        self.channels, self.patch = tuple(channels), patch
-        self.trunk = Trunk(self.channels, patch)
-        side = size // patch >> (len(channels) - 1)
-        self.head = nn.Linear(self.channels[-1] * side**2, n_latent * style_dim)
+        self.channels, self.patch, self.fine = tuple(channels), patch, tuple(fine)
+
+        def head(channels: tuple[int, ...], patch: int) -> nn.Linear:
+            side = size // patch >> (len(channels) - 1)
+            return nn.Linear(channels[-1] * side**2, n_latent * style_dim)
+
+        self.trunk, self.head = Trunk(self.channels, patch), head(self.channels, patch)
+        if self.fine:
+            self.fine_trunk, self.fine_head = Trunk(self.fine, patch // 2), head(self.fine, patch // 2)
+            nn.init.zeros_(self.fine_head.weight)
+            nn.init.zeros_(self.fine_head.bias)
 
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild this network."""
         return {"size": self.size, "n_latent": self.n_latent, "style_dim": self.style_dim,
-                "channels": list(self.channels), "patch": self.patch}  # fmt: skip
+                "channels": list(self.channels), "patch": self.patch, "fine": list(self.fine)}  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.trunk(images).flatten(1)).view(-1, self.n_latent, self.style_dim)
+        codes = self.head(self.trunk(images).flatten(1))
+        if self.fine:
+            codes = codes + self.fine_head(self.fine_trunk(images).flatten(1))
+        return codes.view(-1, self.n_latent, self.style_dim)
 
 
 class AttributeClassifier(nn.Module):
