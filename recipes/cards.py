@@ -212,8 +212,8 @@ def main() -> None:
         "The recipes' steps are those of the shipped files, but some were trained in two sittings, the second of which",
         "took up the longer schedule where the first had ended: generator and encoder after 900 joint steps (at "
         "`--lr 3e-3",
-        "--noise 0.3`, the face not weighted), the teacher after 2000 and the judge after 2200. Only the stage `detail` "
-        "and the",
+        "--noise 0.3`, the face not weighted), the teacher after 2000 and the judge after 2200. Only the stage "
+        "`detail` and the",
         "judge's second sitting saw all 60 000 pictures, everything else the first 30 000. The judge's CLIP had "
         "`--steps 900`.",
         "",

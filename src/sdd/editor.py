@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sdd.domains import Domain
 
 FORMAT = 1
+FOREIGN = 9.0  # dB below what a domain's pictures invert at, under which a picture is not of it; odd framings cost 8
 
 
 class EditorInfo(BaseModel):
@@ -306,7 +307,7 @@ class Composition:
 def domain_warning(psnr: float, domain: Domain) -> str | None:
     """A sentence for a picture that inverts at `psnr` dB, far below what the domain's own do; None if it is fine."""
     expected = domain.expected_psnr
-    if expected is None or psnr > expected - 8:
+    if expected is None or psnr > expected - FOREIGN:
         return None
     return (
         f"this picture inverts at {psnr:.1f} dB where those of domain {domain.name!r} reach {expected:.0f} dB, so it "

@@ -110,6 +110,13 @@ def test_an_editor_that_does_nothing_scores_zero(domain, judge, editors, tmp_pat
         assert (tmp_path / "images" / f"{row['prompt'].replace(' ', '-')}.png").stat().st_size < 200_000
 
 
+def test_strengths_are_ranked_by_bars_met_then_by_nearness():
+    met = {"success": 1.0, "worst_success": 0.8, "side_effects": 0.0, "editability": 0.7, "fidelity": 27.0, "gain": 0.4}
+    assert benchmark._standing(met) == (6, 0)
+    assert benchmark._standing(met | {"gain": -0.3, "side_effects": 0.1}) == (4, -1.0 + 0.5)
+    assert benchmark._standing(met | {"success": 0.45}) < benchmark._standing(met | {"success": 0.6})
+
+
 def test_figures_become_a_page(domain, judge, editors, tmp_path):
     pytest.importorskip("torchmetrics")
     out = tmp_path / "figures"

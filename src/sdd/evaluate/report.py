@@ -174,7 +174,7 @@ def _editors(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "## Editors",
         "",
         f"One editor a prompt, all at strength {f['strength']:g}: the one that met the most bars on *other* held-out "
-        "people, then the one of the largest mean gain. Editability 1 is the exact edit and 0 nothing done; gain "
+        "people, and came nearest to those it missed. Editability 1 is the exact edit and 0 nothing done; gain "
         "punishes whatever else changed; side effects are the attributes that the judge reads otherwise than in the "
         "unedited reconstruction.",
         "",
