@@ -215,7 +215,8 @@ def main() -> None:
         "--noise 0.3`, the face not weighted), the teacher after 2000 and the judge after 2200. Only the stage "
         "`detail` and the",
         "judge's second sitting saw all 60 000 pictures, everything else the first 30 000. The judge's CLIP had "
-        "`--steps 900`.",
+        "`--steps 900`. The",
+        "learning rate of `detail` was set for 2200 steps until step 400, for 1900 until step 1100 and then for 1600.",
         "",
     ]
     write_text(WEIGHTS / "README.md", "\n".join(head) + "\n" + "\n".join(t for t in texts if t))
