@@ -17,6 +17,7 @@ from typing import Any
 from safetensors import safe_open
 
 from recipes.data import home
+from recipes.inversion import STAGES
 from recipes.ship import WEIGHTS
 from sdd.io.files import write_text
 
@@ -94,10 +95,7 @@ CARDS = (
         ("generator.safetensors",),
         "StyleGAN2 (arXiv 1912.04958): W+ codes (12, 128) → pictures 128×128. Holds the codes' mean and standard "
         "deviation as well.",
-        tuple(
-            f"python -m recipes.inversion --stage {s}"
-            for s in ("tiny", "small", "full", "encoder", "joint", "detail", "mapping")
-        ),
+        tuple(f"python -m recipes.inversion --stage {stage}" for stage in STAGES),
         "inversion-detail",
         (
             ("reconstruction", "psnr", "reconstruction with the encoder", "dB"),

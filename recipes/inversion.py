@@ -148,7 +148,9 @@ def main() -> None:
     name = f"inversion-{stage}"
 
     pixels = load()
-    rows, numbers = (t.to(device()) for t in facts(len(pixels)))
+    from_people = stage in ("tiny", "small", "full")
+    known = len(pixels) if from_people or stage == "encoder" else 0  # later stages know the pictures alone
+    rows, numbers = (t.to(device()) for t in facts(known))
     held = torch.arange(96)
     generator, encoder, people = (
         build(size).to(device()),
@@ -166,9 +168,7 @@ def main() -> None:
         map_people(name, generator, encoder, pixels, steps, batch, lr, args.seed)
         export(name, encoder, generator, pixels)
         return
-    both = ["generator", "encoder"]
-    from_people = stage in ("tiny", "small", "full")
-    learning = {"encoder": ["encoder"], "joint": both, "detail": both}.get(stage, ["generator", "people"])
+    learning = ["encoder"] if stage == "encoder" else ["generator", "people" if from_people else "encoder"]
     parameters = [p for key in learning for p in nets[key].parameters()]
     # Equalised weights are of order one, the others much smaller; so their steps must be larger to be as large.
     groups = muon.groups(*((nets[key], 4.0 if key == "generator" else 1.0) for key in learning))

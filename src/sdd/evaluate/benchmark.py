@@ -46,6 +46,7 @@ from sdd.errors import SddError
 from sdd.evaluate import metrics
 from sdd.evaluate.judge import Judge, in_words, same
 from sdd.evaluate.prompts import PROMPTS, Prompt, people, prompt, reads, subjects
+from sdd.evaluate.report import BARS
 from sdd.guidance import GUIDANCES
 from sdd.inversion import encode, psnr
 from sdd.io.files import sha256_file, write_text
@@ -55,10 +56,6 @@ if TYPE_CHECKING:
     from sdd.domains.avatars import Avatar
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-BARS = (  # of an editor, means over the prompts: figure, bar, and whether more (1) or less (-1) is better
-    ("success", 0.9, 1), ("worst_success", 0.75, 1), ("side_effects", 0.05, -1), ("editability", 0.6, 1),
-    ("fidelity", 26.0, 1), ("gain", 0.3, 1),
-)  # fmt: skip
 HQS_PROMPTS = ("white hair", "sunglasses", "dark skin", "a beard", "smile", "pink clothes")
 HQS_TIMESTEPS = tuple(range(50, 1000, 100))
 HQS_IMAGES = 32  # sources of each of its many trainings, to keep them short
@@ -258,7 +255,7 @@ def editing(
 ) -> dict[str, Any]:  # fmt: skip
     """One editor for each prompt, at one strength for all.
 
-    The strength is the one that meets the most of `BARS` on *other* held-out people (`seed` + 1, half as many), and of
+    The strength is the one that meets the most bars on *other* held-out people (`seed` + 1, half as many), and of
     those the one that comes nearest to the bars it misses; so the figures are not those it was chosen by.
     """
     curves: dict[str, Rows] = {}
@@ -303,9 +300,11 @@ def editing(
 
 
 def _standing(means: dict[str, float]) -> tuple[int, float]:
-    """How many of `BARS` are met, and how near the others are, as shares of them."""
-    missed = [(means[name] / bar) ** sign for name, bar, sign in BARS if sign * (means[name] - bar) < 0]
-    return len(BARS) - len(missed), sum(missed)
+    """How many of the editors' bars are met, and how near the others are, as shares of them."""
+    bars = [bar for bar in BARS if bar.part == "editors"]
+    missed = [bar for bar in bars if not bar.met(means[bar.key])]
+    near = sum(bar.value / means[bar.key] if bar.most else means[bar.key] / bar.value for bar in missed)
+    return len(bars) - len(missed), near
 
 
 def guiding(

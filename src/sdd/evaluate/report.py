@@ -44,8 +44,11 @@ class Bar:
         measured = found[self.part]["figures"].get(self.key)
         if measured is None or math.isnan(measured):
             return [self.what, bar, "not measured", "–"]
-        met = measured <= self.value if self.most else measured >= self.value
-        return [self.what, bar, _number(measured, self.unit), "yes" if met else "**no**"]
+        return [self.what, bar, _number(measured, self.unit), "yes" if self.met(measured) else "**no**"]
+
+    def met(self, measured: float) -> bool:
+        """Whether a figure reaches the bar."""
+        return measured <= self.value if self.most else measured >= self.value
 
 
 BARS = (
@@ -163,7 +166,8 @@ def _editors(part: dict[str, Any], pictures: Path | None) -> list[str]:
     f = part["figures"]
     known = ("success", "side_effects", "editability", "fidelity", "gain", "identity", "clip", "directional", "fid")
     columns = [c for c in known if c in part["rows"][0]]
-    units = {"success": "%", "side_effects": "%", "fidelity": "dB"}
+    summed = ["success", "worst_success", "side_effects", "editability", "fidelity", "gain"]
+    units = {"success": "%", "worst_success": "%", "side_effects": "%", "fidelity": "dB"}
     rows = []
     for row in part["rows"]:
         steps = row["timesteps"]
@@ -181,19 +185,8 @@ def _editors(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "Those other people, every strength, means over the prompts:",
         "",
         *_table(
-            ["strength", "success", "worst success", "side effects", "editability", "fidelity", "gain"],
-            [
-                [
-                    f"{m['strength']:g}",
-                    _number(m["success"], "%"),
-                    _number(m["worst_success"], "%"),
-                    _number(m["side_effects"], "%"),
-                    _number(m["editability"], ""),
-                    _number(m["fidelity"], "dB"),
-                    _number(m["gain"], ""),
-                ]
-                for m in part["means"]
-            ],
+            ["strength", *(name.replace("_", " ") for name in summed)],
+            [[f"{m['strength']:g}", *(_number(m[c], units.get(c, "")) for c in summed)] for m in part["means"]],
         ),
         "",
         "The held-out people of the figures:",
