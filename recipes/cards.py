@@ -106,8 +106,8 @@ CARDS = (
     Card(
         "Encoder",
         ("encoder.safetensors",),
-        "A small residual network of two trunks, a coarse and a fine one: pictures 128×128 → W+ codes (12, 128) of the "
-        "generator above.",
+        "A small residual network: pictures 128×128 → W+ codes (12, 128) of the generator above. One trunk sees the "
+        "whole picture and says how the face is posed, a second one sees the face cut out upright.",
         tuple(f"python -m recipes.inversion --stage {s}" for s in ("encoder", "joint", "detail")),
         "inversion-detail",
         (
@@ -159,9 +159,10 @@ CARDS = (
     Card(
         "Judge: attributes",
         ("judge/attributes.safetensors",),
-        "A convolutional classifier of every attribute. Teaches nothing: no training imports it.",
+        "A convolutional classifier of every attribute: one trunk for whole pictures, a second for the head, cut out "
+        "upright. Teaches nothing: no training imports it.",
         ("python -m recipes.judge",),
-        "judge",
+        "judge-close",
         (("judge", "mean", "mean accuracy over attributes", "%"), ("judge", "worst", "worst attribute", "%")),
         "Knows whole avatars; what it reads in other pictures means nothing.",
     ),
@@ -207,14 +208,13 @@ def main() -> None:
         "avatars, and made to be",
         "tried and measured, not to be admired. Figures with their bars: docs/avatars.md.",
         "",
-        "The recipes' steps are those of the shipped files, but some were trained in two sittings, the second of which",
-        "took up the longer schedule where the first had ended: generator and encoder after 900 joint steps (at "
-        "`--lr 3e-3",
-        "--noise 0.3`, the face not weighted), the teacher after 2000 and the judge after 2200. Only the stage "
-        "`detail` and the",
-        "judge's second sitting saw all 60 000 pictures, everything else the first 30 000. The judge's CLIP had "
-        "`--steps 900`. The",
-        "learning rate of `detail` was set for 2200 steps until step 400, for 1900 until step 1100 and then for 1600.",
+        "The shipped files were not made in one go, and not from nothing by today's recipes: schedules changed on the",
+        "way. Generator and encoder had 900 joint steps at `--lr 3e-3 --noise 0.3` with the face not weighted, 2500 as",
+        "`joint` is now, and 1600 of `detail` at `--noise 0.12` with an encoder whose second trunk saw whole pictures.",
+        "A second trunk that sees the face was then taught the old one's codes (300 steps, by hand), and `detail` went",
+        "on for 950 steps, 300 of them at `--noise 0.12`, the rest at 0.07. The teacher had 2000 steps and then 1600,",
+        "the judge's first trunk 2200 and then 2800. `detail`, the second sitting of the judge's first trunk and its",
+        "second trunk saw all 60 000 pictures, everything else the first 30 000. The judge's CLIP had `--steps 900`.",
         "",
     ]
     write_text(WEIGHTS / "README.md", "\n".join(head) + "\n" + "\n".join(t for t in texts if t))

@@ -52,13 +52,18 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return float((10 * torch.log10(4 / mse.clamp_min(1e-10))).mean())
 
 
-def reading_loss(scores: Tensor, truth: dict[str, Tensor]) -> Tensor:
-    """Sum over attributes of how badly `scores` (B, every head's values side by side) read them: cross-entropy, and 4 ×
-    squared error for numbers. What a picture cannot show does not count.
+def by_head(scores: Tensor) -> dict[str, Tensor]:
+    """The scores of every attribute, from all of them side by side."""
+    return dict(zip(HEADS, torch.split(scores, list(HEADS.values()), dim=1), strict=True))
+
+
+def reading_loss(scores: dict[str, Tensor], truth: dict[str, Tensor]) -> Tensor:
+    """Sum over attributes of how badly `scores` (B, values) read them: cross-entropy, 4 × squared error for numbers.
+    What a picture cannot show does not count.
     """
     losses = []
-    for (name, width), part in zip(HEADS.items(), torch.split(scores, list(HEADS.values()), dim=1), strict=True):
-        if width == 1:
+    for name, part in scores.items():
+        if HEADS[name] == 1:
             losses.append(4 * nn.functional.mse_loss(part[:, 0], truth[name]))
         elif (truth[name] >= 0).any():
             losses.append(nn.functional.cross_entropy(part, truth[name]))

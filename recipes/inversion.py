@@ -5,7 +5,7 @@
     python -m recipes.inversion --stage full      # 128×128
     python -m recipes.inversion --stage encoder   # the encoder alone: the code of each picture
     python -m recipes.inversion --stage joint     # both, by reconstruction
-    python -m recipes.inversion --stage detail    # both, the encoder with a second trunk for what is a few pixels large
+    python -m recipes.inversion --stage detail    # both, with less noise, for what is a few pixels large
     python -m recipes.inversion --stage mapping   # the mapping network: which codes are people's
 
 Learning encoder and generator from nothing together is slow: for long neither knows what the other means. Here the
@@ -46,8 +46,8 @@ STAGES = {  # size, steps, batch, learning rate
     "detail": (128, 1600, 24, 3e-3),
     "mapping": (128, 1500, 512, 2e-1),
 }
-SPREAD = {"joint": 0.2, "detail": 0.12}  # less noise in the end: small features have little room in the code
-FINE = (32, 64, 96, 128, 192)  # channels of the encoder's second trunk
+SPREAD = {"joint": 0.2, "detail": 0.07}  # less noise in the end: small features have little room in the code
+CLOSE = (48, 96, 160, 192)  # channels of the encoder's second trunk
 DRAWINGS = {name: [d for ds in table.values() for d in ds] for name, table in avatars.SHAPES.items()}
 FACE = (0.29, 0.62, 0.34, 0.68)  # top, bottom, left, right of brows, eyes and mouth, in DiceBear's own framing
 GRAPHICS = ("bat", "bear", "cumbia", "deer", "diamond", "hola", "pizza", "resist", "skull", "skullOutline")
@@ -149,12 +149,11 @@ def main() -> None:
 
     pixels = load()
     from_people = stage in ("tiny", "small", "full")
-    known = len(pixels) if from_people or stage == "encoder" else 0  # later stages know the pictures alone
-    rows, numbers = (t.to(device()) for t in facts(known))
+    rows, numbers = (t.to(device()) for t in facts(len(pixels) if stage != "mapping" else 0))
     held = torch.arange(96)
     generator, encoder, people = (
         build(size).to(device()),
-        CompactEncoder(128, 12, STYLE_DIM, fine=FINE if stage in ("detail", "mapping") else ()).to(device()),
+        CompactEncoder(128, 12, STYLE_DIM, close=CLOSE, ranges=avatars.RANGES).to(device()),
         People().to(device()),
     )
     nets: dict[str, nn.Module] = {"generator": generator, "encoder": encoder, "people": people}
@@ -190,20 +189,24 @@ def main() -> None:
         out: dict[str, float] = {}
         with autocast():
             if stage == "encoder":
-                found = encoder(x)
+                found, pose = encoder.look(x)
                 with torch.no_grad():
                     w = people(rows[index], numbers[index])
                 loss = 10 * (found.float() - w[:, None].float()).square().mean()
                 out["error"] = loss.item() / 10
             else:
                 if from_people:
-                    codes = people(rows[index], numbers[index])[:, None].expand(-1, generator.n_latent, -1)
+                    codes, pose = people(rows[index], numbers[index])[:, None].expand(-1, generator.n_latent, -1), None
                 else:
-                    codes = encoder(x)
+                    codes, pose = encoder.look(x)
                 moved = codes + spread * torch.randn(codes.shape, generator=noise).to(codes.device)
                 y = generator(moved, noise="none")
                 loss = error(y, shrink(x)) + 1e-3 * codes.float().square().mean()
                 out["error"] = loss.item()
+            if pose is not None:
+                wrong = (pose.float() - numbers[index]).square().mean()
+                loss = loss + wrong
+                out["pose"] = wrong.item()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 5.0)

@@ -231,9 +231,9 @@ def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path):
 
         __init__ = Break.__init__
 
-    # three predictions for the mask, six for the signal, three steps
+    # two predictions for the mask, six for the signal, three steps
     with pytest.raises(SddError, match="not finite at step 4"):
-        distill("red", toy_domain(), teacher=Broken(3 + 6 + 3), run=tmp_path / "r", out=tmp_path / "o", **QUICK)
+        distill("red", toy_domain(), teacher=Broken(2 + 6 + 3), run=tmp_path / "r", out=tmp_path / "o", **QUICK)
     assert not (tmp_path / "o").exists()
     with pytest.raises(SddError, match="not finite at the first step"):
         distill("red", toy_domain(), teacher=Broken(0), **QUICK)

@@ -327,7 +327,7 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
 def _masks(prompt: str, teacher: Teacher, source: Source, timesteps: list[int], seed: int, bar: Any) -> Tensor:
     """Where the prompt asks for a change, in each source image."""
     assert source.latents is not None, "encoded for the masks"
-    draws = 3
+    draws = 2
     task = bar.add_task("find where to edit", total=draws * len(source.latents))
     return edit_mask(
         teacher,
