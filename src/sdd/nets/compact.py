@@ -137,8 +137,8 @@ class AttributeClassifier(nn.Module):
     """Image → a score for every value of every discrete attribute, and a number for every continuous one.
 
     One trunk sees the whole picture. Another, where `close` names the attributes it reads, sees the head cut out
-    upright by the pose that the first one found: eyes and brows of a few pixels are then always in the same place. It
-    also says how far that pose was off.
+    upright by the pose that the first one found: eyes and brows of a few pixels are then always in the same place. Its
+    scores are added to the first one's, and it also says how far that pose was off.
 
     Args:
         heads: number of values of each attribute; 1 means a continuous one (in units of half its range, about [-1, 1]).
@@ -182,7 +182,7 @@ class AttributeClassifier(nn.Module):
         if self.close:
             pose = torch.cat([found[name] for name in self.ranges], 1)
             for name, scores in self.look_close(images, pose).items():
-                found[name] = found[name] + scores if name in self.ranges else scores
+                found[name] = found[name] + scores
         return found
 
     def look(self, images: Tensor) -> dict[str, Tensor]:
