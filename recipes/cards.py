@@ -160,7 +160,7 @@ CARDS = (
         "Judge: attributes",
         ("judge/attributes.safetensors",),
         "A convolutional classifier of every attribute: one trunk for whole pictures, a second for the head, cut out "
-        "upright. Teaches nothing: no training imports it.",
+        "upright; their scores are added. Teaches nothing: no training imports it.",
         ("python -m recipes.judge",),
         "judge-close",
         (("judge", "mean", "mean accuracy over attributes", "%"), ("judge", "worst", "worst attribute", "%")),
