@@ -11,9 +11,10 @@
 Learning encoder and generator from nothing together is slow: for long neither knows what the other means. Here the
 options a person was drawn from are known, so a small network first turns them into a code w, and the generator learns
 to draw from that; then the encoder learns to find the code in the picture, and only then the two are tuned together.
+All the while the encoder is told how the face is posed, because its second trunk sees the face cut out upright.
 Every layer's copy of w gets noise of its own, so that the neighbourhood of a code decodes like the code: what keeps
 an edit on the manifold, in place of an adversary, and what lets the encoder err a little. A small pull towards zero
-keeps the scale near two.
+keeps the scale of order one.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--batch", type=int, default=None)
     parser.add_argument("--lr", type=float, default=None)
-    parser.add_argument("--noise", type=float, default=None, help="on the codes, whose scale is about 2")
+    parser.add_argument("--noise", type=float, default=None, help="on the codes, whose scale is of order one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
