@@ -52,11 +52,6 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return float((10 * torch.log10(4 / mse.clamp_min(1e-10))).mean())
 
 
-def by_head(scores: Tensor) -> dict[str, Tensor]:
-    """The scores of every attribute, from all of them side by side."""
-    return dict(zip(HEADS, torch.split(scores, list(HEADS.values()), dim=1), strict=True))
-
-
 def reading_loss(scores: dict[str, Tensor], truth: dict[str, Tensor]) -> Tensor:
     """Sum over attributes of how badly `scores` (B, values) read them: cross-entropy, 4 × squared error for numbers.
     What a picture cannot show does not count.

@@ -4,8 +4,8 @@
 
 Cross-entropy on every discrete attribute the picture can show, squared error on the continuous ones. First the trunk
 that sees whole pictures learns, then the one that sees heads cut out upright; the true pose, a little wrong, is told
-to it, so that it learns to read what it will see and how far the pose was off. A third of the pictures are seen at
-64×64 (the teacher's size), slightly blurred or in noise, so that the judge can read generated ones.
+to it, so that it learns to read what it will see and how far the pose was off. Half of the batches are seen at
+64×64 (the teacher's size), slightly blurred or in noise, so that the judge can read generated pictures.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ def degrade(x: Tensor, seed: int, i: int) -> Tensor:
     return x
 
 
-def learn(args: argparse.Namespace, net: AttributeClassifier, pixels: np.ndarray, close: bool) -> None:
+def learn(
+    args: argparse.Namespace, net: AttributeClassifier, pixels: np.ndarray, truth: dict[str, Tensor], close: bool
+) -> None:
     """Train one of the trunks; the network has the averaged weights afterwards."""
-    truth = {k: torch.from_numpy(v).to(device()) for k, v in labels(len(pixels)).items()}
     held = torch.arange(1000)
     steps = CLOSE_STEPS if close else args.steps
     for name, parameter in net.named_parameters():
@@ -105,9 +106,10 @@ def learn(args: argparse.Namespace, net: AttributeClassifier, pixels: np.ndarray
 def main() -> None:
     args = arguments(__doc__, steps=5000, batch=48, lr=1e-2)
     pixels = load(args.count)
+    truth = {k: torch.from_numpy(v).to(device()) for k, v in labels(len(pixels)).items()}
     net = AttributeClassifier(HEADS, close=CLOSE, ranges=avatars.RANGES).to(device())
     for close in (False, True):
-        learn(args, net, pixels, close)
+        learn(args, net, pixels, truth, close)
     from safetensors.torch import save_file
 
     half = {k: v.half().contiguous() for k, v in net.state_dict().items()}

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes import muon
-from recipes.common import Average, arguments, autocast, by_head, device, fit, grid, ramp, reading_loss, rng, to_images
+from recipes.common import Average, arguments, autocast, device, fit, grid, ramp, reading_loss, rng, to_images
 from recipes.data import HEADS, home, labels, load
 from sdd.domains import avatars
 from sdd.domains.captions import caption, words
+from sdd.nets.compact import by_head
 
 LENGTH = 40  # tokens
 TEXT = 128  # width of the text encoder
@@ -125,7 +126,7 @@ def read_first(text: Any, captions: Captions, steps: int, seed: int) -> None:
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * ramp(i, steps)
         scores = heads(text(captions.draw(index, stream)).last_hidden_state.mean(1))
-        loss = reading_loss(by_head(scores), {k: v[index] for k, v in truth.items()})
+        loss = reading_loss(by_head(scores, HEADS), {k: v[index] for k, v in truth.items()})
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

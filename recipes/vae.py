@@ -19,7 +19,6 @@ from recipes.common import (
     Average,
     arguments,
     autocast,
-    by_head,
     device,
     fit,
     grid,
@@ -30,6 +29,7 @@ from recipes.common import (
     to_images,
 )
 from recipes.data import HEADS, home, labels, load
+from sdd.nets.compact import by_head
 
 SIZE = 64
 
@@ -73,7 +73,7 @@ def main() -> None:
             posterior = net.encode(x).latent_dist
             z = posterior.sample()
             y = net.decode(z).sample
-        read = reading_loss(by_head(reader(z.float())), {k: v[index] for k, v in truth.items()})
+        read = reading_loss(by_head(reader(z.float()), HEADS), {k: v[index] for k, v in truth.items()})
         error = (y.float() - x).abs().mean() + (y.float() - x).square().mean()
         kl = posterior.kl().mean() / (8 * 8 * 8)
         loss = error + 1e-4 * kl + 0.01 * read

@@ -133,6 +133,11 @@ def _posed(pose: Tensor, ranges: dict[str, tuple[float, float]]) -> Tensor:
     return (low + high) / 2 + pose * (high - low) / 2
 
 
+def by_head(scores: Tensor, heads: dict[str, int]) -> dict[str, Tensor]:
+    """The scores of every head, from all of them side by side; `heads` has the width of each."""
+    return dict(zip(heads, torch.split(scores, list(heads.values()), dim=1), strict=True))
+
+
 class AttributeClassifier(nn.Module):
     """Image → a score for every value of every discrete attribute, and a number for every continuous one.
 
@@ -169,11 +174,9 @@ class AttributeClassifier(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild this network."""
-        found: dict[str, Any] = {"heads": self.heads, "size": self.size, "channels": list(self.channels)}
-        if self.close:
-            found |= {"close": list(self.close), "ranges": {k: list(v) for k, v in self.ranges.items()}}
-            found |= {"close_channels": list(self.close_channels)}
-        return found
+        return {"heads": self.heads, "size": self.size, "channels": list(self.channels), "close": list(self.close),
+                "ranges": {k: list(v) for k, v in self.ranges.items()},
+                "close_channels": list(self.close_channels)}  # fmt: skip
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         if images.shape[-1] != self.size:
@@ -187,12 +190,9 @@ class AttributeClassifier(nn.Module):
 
     def look(self, images: Tensor) -> dict[str, Tensor]:
         """The first trunk's scores of every attribute, from (B, 3, size, size)."""
-        scores = self.head(self.trunk(images).flatten(1))
-        return dict(zip(self.heads, torch.split(scores, list(self.heads.values()), dim=1), strict=True))
+        return by_head(self.head(self.trunk(images).flatten(1)), self.heads)
 
     def look_close(self, images: Tensor, pose: Tensor) -> dict[str, Tensor]:
         """The second trunk's scores, and what is to be added to that pose (B, 4), in units of half its ranges."""
         head = upright(images, _posed(pose, self.ranges), self.BOX, self.SIDE)
-        scores = self.close_head(self.close_trunk(head).flatten(1))
-        widths = list(self.close_heads.values())
-        return dict(zip(self.close_heads, torch.split(scores, widths, dim=1), strict=True))
+        return by_head(self.close_head(self.close_trunk(head).flatten(1)), self.close_heads)
