@@ -307,7 +307,7 @@ def _number(value: float, unit: str) -> str:
             return f"{1000 * value:.1f} ms"
         case "dB":
             return f"{value:.1f} dB"
-    return f"{value:.2f} {unit}".rstrip()
+    return f"{value:.4g} {unit}".rstrip()  # two digits would show 0.5999 as a bar of 0.6 reached
 
 
 def _best(values: dict[str, float]) -> int:
