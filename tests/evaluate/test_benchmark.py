@@ -139,7 +139,7 @@ def test_figures_become_a_page(domain, judge, editors, tmp_path):
     benchmark._finish("guidance", guided, 2, 0, out)
     report.main(out, tmp_path / "avatars.md")
     text = (tmp_path / "avatars.md").read_text()
-    assert "| `sdd --help` | ≤ 0.70 s | not measured | – |" in text
+    assert "| `sdd --help` | ≤ 0.7 s | not measured | – |" in text
     assert "**no**" in text and "--n 6 --seed 0" in text and "images/hqs.png" in text
     assert "largest > random" in text
     assert "dds 0.50 > sds 0.10" in text and "| sds | 0.25 / 0.50 / 30.0 | 0.50 / 1.00 / 30.0 |" in text
