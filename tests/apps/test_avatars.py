@@ -183,6 +183,8 @@ def test_control_c_keeps_the_checkpoint_and_the_same_command_resumes(work: Path)
     process = subprocess.Popen(
         [sys.executable, "-m", "sdd.apps.cli", *command], cwd=work, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A shell's background job ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     until = time.monotonic() + 150
     while not (work / "run" / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < until:
