@@ -31,7 +31,7 @@ from recipes.common import (
 )
 from recipes.data import HEADS, home, labels, load
 from sdd.domains import avatars
-from sdd.nets.compact import by_head
+from sdd.nets.compact import by_head, posed
 
 SIZE = 64
 CHANNELS = 12
@@ -58,10 +58,8 @@ def build() -> Any:
 
 def face_weight(pose: dict[str, Tensor]) -> Tensor:
     """How much an error counts at each pixel, 1 on average: (B, 1, SIZE, SIZE), from the labels of the pose (B,)."""
-    ranges = {name: avatars.RANGES[name] for name in ("tilt", "shift_x", "shift_y", "zoom")}
-    tilt, right, down, zoom = (
-        ((low + high) / 2 + pose[name] * (high - low) / 2)[:, None, None] for name, (low, high) in ranges.items()
-    )
+    known = posed(torch.stack([pose[name] for name in avatars.RANGES], 1), avatars.RANGES)
+    tilt, right, down, zoom = known[:, :, None, None].unbind(1)
     axis = (torch.arange(SIZE, device=tilt.device) + 0.5) * 2 / SIZE - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     x, y, turn = x - 0.02 * right, y - 0.02 * down, torch.deg2rad(tilt)

@@ -95,7 +95,7 @@ class CompactEncoder(nn.Module):
         if self.close:
             pose = self.pose(found)
             # Where to look is taught, not found by looking; and never far off the picture.
-            face = upright(images, _posed(pose.detach().clamp(-1.5, 1.5), self.ranges), self.BOX, self.SIDE)
+            face = upright(images, posed(pose.detach().clamp(-1.5, 1.5), self.ranges), self.BOX, self.SIDE)
             codes = codes + self.close_head(self.close_trunk(face).flatten(1))
         return codes.view(-1, self.n_latent, self.style_dim), pose
 
@@ -127,7 +127,7 @@ def upright(images: Tensor, pose: Tensor, box: tuple[float, float], side: int) -
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _posed(pose: Tensor, ranges: dict[str, tuple[float, float]]) -> Tensor:
+def posed(pose: Tensor, ranges: dict[str, tuple[float, float]]) -> Tensor:
     """A pose (B, 4) in its own units, from units of half its ranges."""
     low, high = torch.tensor(list(ranges.values())).to(pose).unbind(1)
     return (low + high) / 2 + pose * (high - low) / 2
@@ -194,5 +194,5 @@ class AttributeClassifier(nn.Module):
 
     def look_close(self, images: Tensor, pose: Tensor) -> dict[str, Tensor]:
         """The second trunk's scores, and what is to be added to that pose (B, 4), in units of half its ranges."""
-        head = upright(images, _posed(pose, self.ranges), self.BOX, self.SIDE)
+        head = upright(images, posed(pose, self.ranges), self.BOX, self.SIDE)
         return by_head(self.close_head(self.close_trunk(head).flatten(1)), self.close_heads)
