@@ -117,6 +117,12 @@ def test_strengths_are_ranked_by_bars_met_then_by_nearness():
     assert benchmark._standing(met | {"success": 0.45}) < benchmark._standing(met | {"success": 0.6})
 
 
+def test_a_bar_missed_by_a_hair_does_not_look_reached():
+    bar = report.Bar("gain", "editors", "gain", 0.6)
+    shown = [bar.row({"editors": {"figures": {"gain": gain}}})[1:] for gain in (0.59993, 0.6, 0.5)]
+    assert shown == [["≥ 0.60", "0.5999", "**no**"], ["≥ 0.60", "0.60", "yes"], ["≥ 0.60", "0.50", "**no**"]]
+
+
 def test_figures_become_a_page(domain, judge, editors, tmp_path):
     pytest.importorskip("torchmetrics")
     out = tmp_path / "figures"
@@ -139,7 +145,7 @@ def test_figures_become_a_page(domain, judge, editors, tmp_path):
     benchmark._finish("guidance", guided, 2, 0, out)
     report.main(out, tmp_path / "avatars.md")
     text = (tmp_path / "avatars.md").read_text()
-    assert "| `sdd --help` | ≤ 0.7 s | not measured | – |" in text
+    assert "| `sdd --help` | ≤ 0.70 s | not measured | – |" in text
     assert "**no**" in text and "--n 6 --seed 0" in text and "images/hqs.png" in text
     assert "largest > random" in text
     assert "dds 0.50 > sds 0.10" in text and "| sds | 0.25 / 0.50 / 30.0 | 0.50 / 1.00 / 30.0 |" in text

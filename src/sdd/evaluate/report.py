@@ -38,13 +38,19 @@ class Bar:
     def row(self, found: Found) -> list[str]:
         """What, bar, measured, met."""
         sign = "≤" if self.most else "≥"
-        bar = f"{sign} {_number(self.value, self.unit)}"
+        promised = _number(self.value, self.unit)
+        bar = f"{sign} {promised}"
         if self.part not in found:
             return [self.what, bar, "not measured", "–"]
         measured = found[self.part]["figures"].get(self.key)
         if measured is None or math.isnan(measured):
             return [self.what, bar, "not measured", "–"]
-        return [self.what, bar, _number(measured, self.unit), "yes" if self.met(measured) else "**no**"]
+        if self.met(measured):
+            return [self.what, bar, _number(measured, self.unit), "yes"]
+        shown = _number(measured, self.unit)
+        if shown == promised:  # missed by less than a digit
+            shown = _number(measured, self.unit, more=2)
+        return [self.what, bar, shown, "**no**"]
 
     def met(self, measured: float) -> bool:
         """Whether a figure reaches the bar."""
@@ -299,15 +305,16 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def _number(value: float, unit: str) -> str:
+def _number(value: float, unit: str, more: int = 0) -> str:
+    """With the digits usual for the unit, or `more`."""
     match unit:
         case "%":
-            return f"{100 * value:.1f} %"
+            return f"{100 * value:.{1 + more}f} %"
         case "ms":
-            return f"{1000 * value:.1f} ms"
+            return f"{1000 * value:.{1 + more}f} ms"
         case "dB":
-            return f"{value:.1f} dB"
-    return f"{value:.4g} {unit}".rstrip()  # two digits would show 0.5999 as a bar of 0.6 reached
+            return f"{value:.{1 + more}f} dB"
+    return f"{value:.{2 + more}f} {unit}".rstrip()
 
 
 def _best(values: dict[str, float]) -> int:
