@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from sdd.regularizers import identity_loss, image_l2, latent_l2, style_l2
+from sdd.regularizers import identity_loss, image_l2, latent_l2, outside_l1, style_l2
 
 
 def random(*shape, seed=0):
@@ -53,3 +53,19 @@ def test_image_l2_spares_the_source():
     loss = image_l2(edited, source)
     loss.backward()
     assert loss == 1 and source.grad is None and edited.grad is not None
+
+
+def test_outside_l1_counts_what_lies_outside_the_mask_and_nothing_else():
+    edited, source = torch.zeros(1, 3, 8, 8, requires_grad=True), torch.zeros(1, 3, 8, 8, requires_grad=True)
+    mask = torch.zeros(1, 1, 2, 2)
+    mask[..., 0] = 1  # at twice four pixels, bilinear: columns of weight 0 0 1/8 3/8 5/8 7/8 1 1
+    change = torch.zeros(1, 3, 8, 8)
+    change[..., :2] = 1.0
+    assert outside_l1(edited + change, source, mask) == 0
+    change[..., 2:] = -0.5
+    loss = outside_l1(edited + change, source, mask)
+    assert float(loss) == pytest.approx(0.5 * (1 / 8 + 3 / 8 + 5 / 8 + 7 / 8 + 2) / 8)
+    loss.backward()
+    assert source.grad is None and (edited.grad[..., 2:] < 0).all()
+    halfway = outside_l1(edited + 1, source, torch.full((1, 1, 2, 2), 0.5))
+    assert float(halfway) == pytest.approx(0.5**5)

@@ -60,7 +60,7 @@ class DistillConfig(BaseModel):
 
     # what keeps the edit close to its source
     mask: bool = True  # guide only where the prompt means something: DiffEdit's mask, kept soft
-    keep: float = Field(default=2.0, ge=0)  # with a mask: times the mean squared change of the latents outside it
+    keep: float = Field(default=25.0, ge=0)  # with a mask: times the mean absolute change of the image outside it
     latent_l2: float = Field(default=0.01, ge=0)  # times the mean squared change, in standard deviations of the code
     whitened_l2: bool = True  # false: in the code's own units, as published
     image_l2: float = Field(default=0.0, ge=0)
@@ -72,11 +72,11 @@ class DistillConfig(BaseModel):
     batch: int = Field(default=8, ge=1)
     shuffle: bool = True
     steps: int | Literal["auto"] = "auto"  # auto: until converged, at most max_steps
-    max_steps: int = Field(default=90, ge=1)
+    max_steps: int = Field(default=75, ge=1)
     converged: float = Field(
         default=0.1, ge=0, lt=1
     )  # auto: until the pull along the edit is below this share of its peak
-    lr: float = Field(default=1e-2, gt=0)
+    lr: float = Field(default=1.3e-2, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
     ema: float = Field(default=0.95, ge=0, lt=1)  # of the mapper's weights; 0 is off

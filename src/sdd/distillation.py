@@ -32,12 +32,12 @@ from sdd.inversion import batch_size, encode, psnr
 from sdd.inversion import features as identity_of
 from sdd.mask import edit_mask
 from sdd.nets.mapper import LEVELS, Mapper, StyleMapper, WPlusMapper, build_mapper, level_of, style_layer
-from sdd.regularizers import identity_loss, image_l2, latent_l2, style_l2
+from sdd.regularizers import identity_loss, image_l2, latent_l2, outside_l1, style_l2
 from sdd.run import Run, fingerprint, run_folder
+from sdd.teacher import Conditioning, Teacher, load_teacher, resize
 
 if TYPE_CHECKING:
     from sdd.domains import Domain
-    from sdd.teacher import Conditioning, Teacher
 
 Code = Tensor | list[Tensor]  # W+ (B, L, D), or the list of style vectors [(B, C), ...]
 
@@ -155,8 +155,6 @@ def _fingerprints(
 def _teacher(teacher: str | Teacher, device: torch.device, settings: DistillConfig) -> Teacher:
     if not isinstance(teacher, str):
         return teacher
-    from sdd.teacher import load_teacher
-
     return load_teacher(teacher, device, getattr(torch, settings.precision))
 
 
@@ -271,6 +269,8 @@ class Source:
         features: identity features of the reconstructions, (N, E); None without an identity loss.
         psnr: of the reconstructions, dB, averaged; nan where there were codes only.
         masks: where the prompt asks for a change, (N, 1, h, w) in [0, 1]; None without `mask`.
+        seen: the reconstructions in the size in which the teacher sees them, (N, 3, S, S); None unless `keep` compares
+            with them.
     """
 
     codes: Tensor
@@ -278,6 +278,7 @@ class Source:
     features: Tensor | None
     psnr: float
     masks: Tensor | None = None
+    seen: Tensor | None = None
 
 
 @torch.no_grad()
@@ -294,7 +295,7 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
     if len(codes) == 0:
         raise SddError(f"the domain {domain.name!r} has no images to train on; give it some")
     random = torch.Generator().manual_seed(seed + 1)  # only the posterior's draws, if they are asked for
-    latents, features, shown, quality = [], [], [], []
+    latents, features, seen, shown, quality = [], [], [], [], []
     wants_identity = settings.identity > 0 and domain.identity is not None
     wants_latents = settings.guidance == "dds" or settings.mask
     size = batch_size(domain)
@@ -309,6 +310,8 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
             latents.append(teacher.encode_image(drawn, settings.sample_posterior, random))
         if wants_identity:
             features.append(identity_of(domain, drawn))
+        if settings.mask and settings.keep > 0:
+            seen.append(resize(drawn, teacher.image_size))
         if images is None:
             if not enough:
                 shown.append(drawn)
@@ -320,6 +323,7 @@ def _source(domain: Domain, teacher: Teacher, settings: DistillConfig, seed: int
         torch.cat(latents) if latents else None,
         torch.cat(features) if features else None,
         float(torch.cat(quality).mean()) if quality else 0.0,
+        seen=torch.cat(seen) if seen else None,
     )
     return source, (images if images is not None else torch.cat(shown))[: settings.search_images].to(device)
 
@@ -425,10 +429,9 @@ class Objective:
         latents = self.teacher.encode_image(images, settings.sample_posterior, random)
         guided = (latents * self.gradient(latents.detach(), index, t, noise)).sum()
         parts = {"guidance": guided / (self.unit * len(index)) if settings.fixed_scale else guided}
-        if settings.keep > 0 and self.source.masks is not None:
-            assert self.source.latents is not None, "encoded for the masks"
-            moved = (1 - self.source.masks[index]) * (latents - self.source.latents[index])
-            parts["keep"] = settings.keep * moved.square().mean()
+        if self.source.seen is not None and self.source.masks is not None:
+            there = resize(images, self.source.seen.shape[-1])
+            parts["keep"] = settings.keep * outside_l1(there, self.source.seen[index], self.source.masks[index])
         if settings.latent_l2 > 0:
             ones = [torch.ones_like(s) for s in self.std]
             std = self.std if settings.whitened_l2 else ones
@@ -647,10 +650,11 @@ def _precision(device: torch.device, settings: DistillConfig) -> Any:
 def _strength(
     objective: Objective, mapper: Mapper, settings: DistillConfig, seed: int, timesteps: Sequence[int]
 ) -> float:
-    """What strength 1 multiplies: where, along the trained edit, guidance and regularisers balance.
+    """What strength 1 multiplies: where, along the trained edit, the guidance is satisfied.
 
-    The averaged mapper lags behind the trained one, and training may stop before the balance or step over it; a line
-    search along the edit's own direction finds it again. Bounded to [2/3, 3/2]: further away the mapper knows nothing.
+    What keeps the edit close to its source has settled in which direction the edit goes, and stopped it short of what
+    the prompt asks; a line search along that direction, by the guidance alone, finds how far. It also makes up for the
+    averaged mapper's lag. Bounded to [2/3, 2]: further away the mapper knows nothing.
     """
     if settings.strength != "auto":
         return settings.strength
@@ -666,12 +670,12 @@ def _strength(
         factor = torch.tensor(s, device=objective.device, requires_grad=True)
         moved = [d * factor for d in delta] if isinstance(delta, list) else delta * factor
         with _precision(objective.device, settings):
-            loss, _ = objective(index, moved, t, noise, random)
-        (g,) = torch.autograd.grad(loss, factor)
+            _, parts = objective(index, moved, t, noise, random)
+        (g,) = torch.autograd.grad(parts["guidance"], factor)
         return float(g)
 
     here, at = 1.0, slope(1.0)
-    for there in (1.25, 1.5) if at < 0 else (0.8, 2 / 3):
+    for there in (1.25, 1.5, 2.0) if at < 0 else (0.8, 2 / 3):
         next_ = slope(there)
         if (next_ < 0) != (at < 0):
             return here + (there - here) * at / (at - next_)

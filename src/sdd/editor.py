@@ -235,10 +235,8 @@ class Composition:
         """Edited images; as `Editor.__call__`, with one strength for all editors or one for each."""
         self._check(images)
         strengths = self._strengths(strength)
-        parts = [
-            self.draw(encode(part, self.domain, len(part)), strengths, levels)
-            for part in images.split(batch or batch_size(self.domain))
-        ]
+        codes = encode(images, self.domain, batch)
+        parts = [self.draw(part, strengths, levels) for part in codes.split(batch or batch_size(self.domain))]
         return torch.cat(parts) if parts else images.new_zeros(0, 3, self.domain.image_size, self.domain.image_size)
 
     def edit(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
+from torch.nn import functional as F
+
+KEPT = 5  # power of 1 - mask: what the prompt means little to may change freely, what it means nothing to hardly
 
 
 def latent_l2(delta: Tensor, std: Tensor) -> Tensor:
@@ -40,6 +43,23 @@ def style_l2(deltas: Sequence[Tensor], stds: Sequence[Tensor]) -> Tensor:
 def image_l2(edited: Tensor, source: Tensor) -> Tensor:
     """Mean squared difference of two images, (B, 3, H, W) in [-1, 1], as a scalar; the source gets no gradient."""
     return (edited - source.detach()).square().mean()
+
+
+def outside_l1(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute change of an image where a mask is zero.
+
+    Absolute, because an edit of something small has the rest of the picture to spoil, each pixel by next to nothing: a
+    square would hardly see it, and neither would the teacher's latents.
+
+    Args:
+        edited, source: (B, 3, H, W) in [-1, 1]; the source gets no gradient.
+        mask: where the edit is to happen, (B, 1, h, w) in [0, 1], of any resolution; see `sdd.mask`.
+
+    Returns:
+        A scalar: the mean over all pixels of (1 - mask)^5 |edited - source|, the weights resized bilinearly.
+    """
+    outside = F.interpolate((1 - mask) ** KEPT, size=edited.shape[-2:], mode="bilinear", align_corners=False)
+    return (outside * (edited - source.detach()).abs()).mean()
 
 
 def identity_loss(edited: Tensor, source: Tensor) -> Tensor:

@@ -143,7 +143,9 @@ class _ToRGB(nn.Module):
         self.clamp = clamp
 
     def forward(self, x: Tensor, style: Tensor, skip: Tensor | None) -> Tensor:
-        x = self.conv(x, style) + self.bias
+        # To three channels it is quicker to modulate each picture's few weights than its pixels.
+        weight = self.conv.weight[0, :, :, 0, 0] * self.conv.scale * style[:, None]
+        x = (weight @ x.flatten(2)).unflatten(2, x.shape[2:]) + self.bias
         if self.clamp is not None:
             x = x.clamp(-self.clamp, self.clamp)
         return x if skip is None else x + self.upsample(skip)
