@@ -4,6 +4,7 @@ import copy
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 import sdd
 from sdd import distillation
 from sdd.config import PRESETS, DistillConfig
-from sdd.distillation import Interrupted, Objective, Source, _source, distill, signal
+from sdd.distillation import Interrupted, Objective, Source, _source, _strength, distill, signal
 from sdd.editor import Editor
 from sdd.errors import SddError
 from sdd.hqs import HQS
@@ -392,3 +393,22 @@ def test_checkpoint_holds_tensors_only(tmp_path):
     train(run=tmp_path / "r", steps=2)
     state = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=True)
     assert state["step"] == 2 and state["done"]
+
+
+@pytest.mark.parametrize(("best", "found"), [(1.6, 1.6), (0.9, 0.9), (5.0, 2.0), (0.1, 2 / 3)])
+def test_strength_is_where_the_guidance_alone_is_satisfied(best, found):
+    """A quadratic guidance has its minimum at `best`; what pulls back to the source has no say."""
+
+    class Quadratic:
+        device, settings = torch.device("cpu"), DistillConfig()
+        source, teacher = SimpleNamespace(codes=torch.zeros(8, 2, 3)), ToyTeacher()
+
+        def change(self, mapper, index):
+            return torch.ones(len(index), 2, 3)
+
+        def __call__(self, index, delta, t, noise, random):
+            parts = {"guidance": (delta - best).square().mean(), "keep": 100 * delta.abs().mean()}
+            return sum(parts.values()), parts
+
+    strength = _strength(Quadratic(), None, DistillConfig(), 0, [500])
+    assert strength == pytest.approx(found, rel=1e-5)

@@ -64,7 +64,7 @@ def test_outside_l1_counts_what_lies_outside_the_mask_and_nothing_else():
     assert outside_l1(edited + change, source, mask) == 0
     change[..., 2:] = -0.5
     loss = outside_l1(edited + change, source, mask)
-    assert float(loss) == pytest.approx(0.5 * (1 / 8 + 3 / 8 + 5 / 8 + 7 / 8 + 2) / 8)
+    assert float(loss.detach()) == pytest.approx(0.5 * (1 / 8 + 3 / 8 + 5 / 8 + 7 / 8 + 2) / 8)
     loss.backward()
     assert source.grad is None and (edited.grad[..., 2:] < 0).all()
     halfway = outside_l1(edited + 1, source, torch.full((1, 1, 2, 2), 0.5))
