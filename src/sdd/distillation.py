@@ -34,7 +34,7 @@ from sdd.mask import edit_mask
 from sdd.nets.mapper import LEVELS, Mapper, StyleMapper, WPlusMapper, build_mapper, level_of, style_layer
 from sdd.regularizers import identity_loss, image_l2, latent_l2, outside_l1, style_l2
 from sdd.run import Run, fingerprint, run_folder
-from sdd.teacher import Conditioning, Teacher, load_teacher, resize
+from sdd.teacher import Conditioning, Teacher, resize
 
 if TYPE_CHECKING:
     from sdd.domains import Domain
@@ -155,6 +155,8 @@ def _fingerprints(
 def _teacher(teacher: str | Teacher, device: torch.device, settings: DistillConfig) -> Teacher:
     if not isinstance(teacher, str):
         return teacher
+    from sdd.teacher import load_teacher
+
     return load_teacher(teacher, device, getattr(torch, settings.precision))
 
 
