@@ -12,7 +12,7 @@ import torch
 import sdd
 from sdd import distillation
 from sdd.config import PRESETS, DistillConfig
-from sdd.distillation import Interrupted, Objective, Source, _source, _strength, distill, signal
+from sdd.distillation import Interrupted, Objective, Source, _source, _strength, descended, distill, signal
 from sdd.editor import Editor
 from sdd.errors import SddError
 from sdd.hqs import HQS
@@ -97,6 +97,27 @@ def test_the_search_chooses_and_is_not_repeated(tmp_path):
     assert again.info == info
     several = train(timesteps="above:0", steps=2).info
     assert len(several.timesteps) > 1 and train(timesteps="random", steps=2).info.hqs is None
+
+
+def test_timesteps_descend_but_those_of_a_list():
+    chosen = [20, 100, 600]
+    search, listed = (DistillConfig.make(timesteps=s, descend=0.25) for s in ("above:0", "list:20,100,600"))
+    assert descended(chosen, search, 1000, 0.0) == descended(chosen, listed, 1000, 1.0) == chosen
+    assert descended(chosen, search, 1000, 0.5) == [20, 50, 475] and descended(chosen, search, 1000, 1.0)[2] == 350
+    assert descended([60], search, 100, 1.0) == [35]  # a share of the schedule, whatever its length
+
+
+def test_training_asks_the_teacher_at_the_timesteps_that_have_descended():
+    asked = []
+
+    class Listening(ToyTeacher):
+        def predict_noise(self, latents, t, condition):
+            asked.append(int(t.max()))
+            return super().predict_noise(latents, t, condition)
+
+    options = {**QUICK, "timesteps": "random", "descend": 1.0, "steps": 40, "mask": False, "strength": 1.0}
+    distill("red", toy_domain(), teacher=Listening(), **options)
+    assert max(asked[:10]) > 800 and max(asked[-4:]) < 100
 
 
 def test_a_prompt_without_meaning_is_refused():

@@ -1,5 +1,6 @@
 """The mask against an analytic teacher, whose prompts mean something in a known part of the picture only."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -74,14 +75,28 @@ def test_guidance_and_what_is_kept_are_on_either_side_of_the_mask():
     _, parts = objective(index, delta, t, noise, torch.Generator())
     edited = resize(domain.generator.synthesis(codes + delta), teacher.image_size)
     assert float(parts["keep"]) == pytest.approx(2 * float(outside_l1(edited, seen, masks)), rel=1e-4)
+    _, early = objective(index, delta, t, noise, torch.Generator(), warm=0.25)
+    assert float(early["keep"]) == pytest.approx(0.25 * float(parts["keep"]))
     assert "keep" not in free(index, delta, t, noise, torch.Generator())[1]
+
+
+def test_keep_grows_over_the_warmup(tmp_path):
+    """The first step changes nothing yet, so that what the second one keeps differs by the warm-up's share alone."""
+
+    def second(warmup):
+        run = tmp_path / str(warmup)
+        more = {"keep_warmup": warmup, "timesteps": "list:500", "images": 8, "steps": 2, "progress": False}
+        distill("red", toy_domain(), teacher=LeftHanded(), run=run, seed=0, **more)
+        return json.loads((run / "log.jsonl").read_text().splitlines()[1])["keep"]
+
+    assert second(8) == pytest.approx(second(2) / 4, rel=1e-4) and second(0) == second(2) > 0
 
 
 def test_the_edit_stays_inside_the_mask():
     """The same training with and without: the less an edit spills, the larger the share of it on the asked side."""
     domain = replace(toy_domain(), identity=None)
     images = domain.images(16, 3, "test")
-    options = {"identity": 0, "timesteps": "list:500", "images": 24, "batch": 4, "steps": 40, "progress": False}
+    options = {"timesteps": "list:500", "images": 24, "batch": 4, "steps": 40, "keep_warmup": 0, "progress": False}
 
     def share(**more):
         edit = distill("red", domain, teacher=LeftHanded(), seed=0, **options, **more).edit(images)

@@ -43,7 +43,10 @@ class DistillConfig(BaseModel):
     guidance: Literal["sds", "csd", "dds"] = "dds"
     scale: float = 5.0  # classifier-free guidance: eps_null + scale * (eps_text - eps_null)
     source_prompt: str = ""  # what the source shows, for dds; empty is the null prompt
-    timesteps: str = "largest"  # strategy: largest, above:0.8, random, list:700,750
+    timesteps: str = "above:0"  # strategy: largest, above:0.8, random, list:700,750
+    # Share of the schedule by which the timesteps sink from the first step to the last, those of a list excepted: the
+    # score is the source's, and where an edit has taken hold the finer timesteps have something to say too.
+    descend: float = Field(default=0.25, ge=0, le=1)
     search_images: int = Field(default=12, ge=1)  # images the hybrid quality score averages over
     sample_posterior: bool = False  # encode with a draw from the autoencoder's posterior, instead of its mean
     topk: int | None = Field(default=None, ge=1)  # keep the largest entries of the latent gradient only
@@ -60,7 +63,8 @@ class DistillConfig(BaseModel):
 
     # what keeps the edit close to its source
     mask: bool = True  # guide only where the prompt means something: DiffEdit's mask, kept soft
-    keep: float = Field(default=25.0, ge=0)  # with a mask: times the mean absolute change of the image outside it
+    keep: float = Field(default=10.0, ge=0)  # with a mask: times the mean absolute change of the image outside it
+    keep_warmup: int = Field(default=40, ge=0)  # steps over which `keep` grows from 0: an edit first has to take hold
     latent_l2: float = Field(default=0.01, ge=0)  # times the mean squared change, in standard deviations of the code
     whitened_l2: bool = True  # false: in the code's own units, as published
     image_l2: float = Field(default=0.0, ge=0)
@@ -157,6 +161,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "guidance": "sds",
         "scale": 100.0,
         "timesteps": "list:800",
+        "descend": 0.0,
         "sample_posterior": True,
         "topk": 1024,
         "topk_over": "batch",

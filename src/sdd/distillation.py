@@ -228,7 +228,7 @@ def _train(
             # The pull is how much the objective still falls when the edit grows along its own direction: large while
             # the edit takes hold, zero once guidance and regularisers balance.
             # A peak near 1 says that the edit did take hold; a mapper that starts at random needs its time for that.
-            held = settings.fixed_scale and state.step >= 30 and state.peak > 0.2
+            held = settings.fixed_scale and state.step >= max(30, settings.keep_warmup) and state.peak > 0.2
             settled = held and state.pull < settings.converged * state.peak
             state.done = state.step >= limit or (settings.steps == "auto" and settled)
             if state.done or state.step % settings.checkpoint_every == 0:
@@ -238,7 +238,8 @@ def _train(
             bar.update(task, completed=state.step, description=f"distil {prompt!r} (pull {state.pull:.2f})")
         bar.update(task, total=state.step)
         average = state.average
-        strength = _strength(objective, average, settings, seed, state.timesteps)
+        last = descended(state.timesteps, settings, teacher.num_timesteps, state.step / limit)
+        strength = _strength(objective, average, settings, seed, last)
     with torch.no_grad():
         delta = objective.change(average, torch.arange(min(64, len(source.codes)), device=device))
     size = math.sqrt(float(objective.units(delta)))
@@ -423,9 +424,9 @@ class Objective:
         return self.teacher.predict_noise(latents, t.repeat(len(asked)), condition).chunk(len(asked))
 
     def __call__(
-        self, index: Tensor, delta: Code, t: Tensor, noise: Tensor, random: torch.Generator
+        self, index: Tensor, delta: Code, t: Tensor, noise: Tensor, random: torch.Generator, warm: float = 1.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective of changing the codes of `index` by `delta`, and its parts."""
+        """The objective of changing the codes of `index` by `delta`, and its parts; `warm` is the share of `keep`."""
         settings = self.settings
         images = self.draw(index, delta)
         latents = self.teacher.encode_image(images, settings.sample_posterior, random)
@@ -433,7 +434,8 @@ class Objective:
         parts = {"guidance": guided / (self.unit * len(index)) if settings.fixed_scale else guided}
         if self.source.seen is not None and self.source.masks is not None:
             there = resize(images, self.source.seen.shape[-1])
-            parts["keep"] = settings.keep * outside_l1(there, self.source.seen[index], self.source.masks[index])
+            outside = outside_l1(there, self.source.seen[index], self.source.masks[index])
+            parts["keep"] = settings.keep * warm * outside
         if settings.latent_l2 > 0:
             ones = [torch.ones_like(s) for s in self.std]
             std = self.std if settings.whitened_l2 else ones
@@ -585,6 +587,17 @@ def _resume(saved: dict[str, Any], settings: DistillConfig, device: torch.device
     return _State(mapper, average, optimizer, random, **rest)
 
 
+def descended(timesteps: Sequence[int], settings: DistillConfig, count: int, done: float) -> list[int]:
+    """The timesteps to train at when the share `done` of a training is over, for a schedule of `count`.
+
+    Coarse to fine, as when sampling (and in DreamTime, arXiv 2306.12422): the timesteps that the hybrid quality score
+    chose sink together by up to `descend` of the schedule, not below its first twentieth. A list is taken as it is.
+    """
+    if settings.timesteps.startswith("list"):
+        return list(timesteps)
+    return [max(min(t, count // 20), t - int(settings.descend * count * done)) for t in timesteps]
+
+
 def _step(state: _State, objective: Objective, settings: DistillConfig, limit: int) -> dict[str, float]:
     """One step of training; what there is to log."""
     began = time.perf_counter()
@@ -595,7 +608,8 @@ def _step(state: _State, objective: Objective, settings: DistillConfig, limit: i
     else:
         index = (torch.arange(size) + state.step * size) % n
     index = index.to(objective.device)
-    t = torch.tensor(state.timesteps)[torch.randint(len(state.timesteps), (size,), generator=random)]
+    now = descended(state.timesteps, settings, objective.teacher.num_timesteps, state.step / limit)
+    t = torch.tensor(now)[torch.randint(len(now), (size,), generator=random)]
     noise = torch.randn(size, *objective.teacher.latent_shape, generator=random).to(objective.device)
 
     warm = min(1.0, (state.step + 1) / 5)
@@ -608,7 +622,8 @@ def _step(state: _State, objective: Objective, settings: DistillConfig, limit: i
         for part in parts:
             if part.requires_grad:
                 part.retain_grad()
-        loss, terms = objective(index, delta, t.to(objective.device), noise, random)
+        kept = min(1.0, (state.step + 1) / max(1, settings.keep_warmup))
+        loss, terms = objective(index, delta, t.to(objective.device), noise, random, kept)
     state.optimizer.zero_grad()
     loss.backward()
     gradients = [p.grad for p in state.mapper.parameters() if p.grad is not None]

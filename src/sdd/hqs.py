@@ -257,7 +257,8 @@ def timestep_set(hqs: HQS | None, strategy: str, count: int = 1000) -> list[int]
             raise SddError(f"{strategy!r} should hold a number, as in above:0.5") from None
         chosen = [t for t, score in zip(hqs.timesteps, hqs.score.tolist(), strict=True) if score > threshold]
         if not chosen:
-            raise SddError(f"no timestep has an HQS above {threshold:g}; the largest is {float(hqs.score.max()):.2f}")
+            most = float(hqs.score.max())
+            raise SddError(f"no timestep has an HQS above {threshold:g}; the largest is {most:.2f}: take 'largest'")
         return chosen
     if hqs is None and kind in ("largest", "above"):
         raise SddError(f"the strategy {strategy!r} needs a search first")

@@ -198,6 +198,8 @@ def test_search_writes_a_table_json_and_a_picture() -> None:
     scores = json.loads(Path("hqs/hqs.json").read_text())
     assert len(scores["timesteps"]) == len(scores["hqs"]) == 5
     assert all(f"{score:.4f}" in result.stdout for score in scores["hqs"])
+    above = [str(t) for t, score in zip(scores["timesteps"], scores["hqs"], strict=True) if score > 0]
+    assert above and f"a training takes t = {', '.join(above)} (above:0)" in result.stdout
     assert images.open_image("hqs/hqs.png").width > 200
 
 

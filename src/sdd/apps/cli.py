@@ -122,8 +122,9 @@ def search(
     write_text(folder / "hqs.json", result.to_json() + "\n")
     result.plot(folder / "hqs.png")
     _print_hqs(result)
+    strategy = DistillConfig().timesteps
     try:
-        result.timestep_set("largest")
+        _say(f"a training takes t = {', '.join(map(str, result.timestep_set(strategy)))} ({strategy})")
     except SddError as error:  # the curve is an answer all the same, but no training could go by it
         terminal.warn(str(error))
     _say(f"wrote {folder / 'hqs.json'} and {folder / 'hqs.png'}")
