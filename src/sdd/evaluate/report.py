@@ -255,8 +255,9 @@ def _hqs(part: dict[str, Any], pictures: Path | None) -> list[str]:
     return [
         *lines,
         "",
-        f"Strategies at equal steps, {seeds} seeds, mean over prompts of gain / editability / fidelity (dB) at each "
-        f"strength. By best gain: {' > '.join(order)}; the paper has largest > above > random.",
+        f"Strategies at equal steps, {seeds} seeds, the timesteps sinking as by default: mean over prompts of gain / "
+        f"editability / fidelity (dB) at each strength. By best gain: {' > '.join(order)}; the paper has largest > "
+        "above > random.",
         "",
         *_strength_table("strategy", names, part["curves"]),
     ]
