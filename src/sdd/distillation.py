@@ -228,6 +228,7 @@ def _train(
             # The pull is how much the objective still falls when the edit grows along its own direction: large while
             # the edit takes hold, zero once guidance and regularisers balance.
             # A peak near 1 says that the edit did take hold; a mapper that starts at random needs its time for that.
+            # Nor is anything settled while `keep` still grows.
             held = settings.fixed_scale and state.step >= max(30, settings.keep_warmup) and state.peak > 0.2
             settled = held and state.pull < settings.converged * state.peak
             state.done = state.step >= limit or (settings.steps == "auto" and settled)
