@@ -11,6 +11,6 @@
 
 Each resumes where it was killed, shows its progress, logs to `log.jsonl` and draws what it learned so far, all under
 `$SDD_HOME/recipes` (by default ~/.cache/sdd/recipes). They use CUDA where there is one. The default numbers of steps
-are what made the shipped models, within four hours on two cores without fast bfloat16, two recipes at a time with one
+are about what made the shipped models (the cards say where they differ), on two cores, two recipes at a time with one
 thread each (`--threads 1`); more steps make better ones.
 """

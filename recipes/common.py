@@ -28,8 +28,8 @@ def device() -> torch.device:
 
 
 def autocast() -> Any:
-    """bfloat16 where the hardware multiplies it quickly (CUDA, CPUs with AMX); elsewhere float32."""
-    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    """bfloat16 where the hardware multiplies it quickly (CUDA, CPUs with AMX or AVX512-BF16); elsewhere float32."""
+    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device().type, torch.bfloat16) if fast else contextlib.nullcontext()
 
 

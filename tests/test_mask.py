@@ -75,7 +75,7 @@ def test_guidance_and_what_is_kept_are_on_either_side_of_the_mask():
     _, parts = objective(index, delta, t, noise, torch.Generator())
     edited = resize(domain.generator.synthesis(codes + delta), teacher.image_size)
     assert float(parts["keep"]) == pytest.approx(2 * float(outside_l1(edited, seen, masks)), rel=1e-4)
-    _, early = objective(index, delta, t, noise, torch.Generator(), warm=0.25)
+    _, early = objective(index, delta, t, noise, torch.Generator(), kept=0.25)
     assert float(early["keep"]) == pytest.approx(0.25 * float(parts["keep"]))
     assert "keep" not in free(index, delta, t, noise, torch.Generator())[1]
 

@@ -1,4 +1,4 @@
-"""Which device, and which precision is quick on it."""
+"""Which device to compute on, and which seeds are ones."""
 
 from __future__ import annotations
 
@@ -33,8 +33,3 @@ def check_seed(seed: int) -> None:
     whole = hasattr(seed, "__index__") and not isinstance(seed, bool)
     if not whole or not 0 <= seed < 2**62:
         raise SddError(f"the seed must be a whole number from 0 to 2^62 - 1, not {seed!r}")
-
-
-def quick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it (CUDA, CPUs with AMX); elsewhere float32, then many times quicker."""
-    return torch.bfloat16 if device.type == "cuda" or torch.cpu._is_amx_tile_supported() else torch.float32

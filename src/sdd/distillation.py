@@ -425,9 +425,9 @@ class Objective:
         return self.teacher.predict_noise(latents, t.repeat(len(asked)), condition).chunk(len(asked))
 
     def __call__(
-        self, index: Tensor, delta: Code, t: Tensor, noise: Tensor, random: torch.Generator, warm: float = 1.0
+        self, index: Tensor, delta: Code, t: Tensor, noise: Tensor, random: torch.Generator, kept: float = 1.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective of changing the codes of `index` by `delta`, and its parts; `warm` is the share of `keep`."""
+        """The objective of changing the codes of `index` by `delta`, and its parts; `kept` is the share of `keep`."""
         settings = self.settings
         images = self.draw(index, delta)
         latents = self.teacher.encode_image(images, settings.sample_posterior, random)
@@ -436,7 +436,7 @@ class Objective:
         if self.source.seen is not None and self.source.masks is not None:
             there = resize(images, self.source.seen.shape[-1])
             outside = outside_l1(there, self.source.seen[index], self.source.masks[index])
-            parts["keep"] = settings.keep * warm * outside
+            parts["keep"] = settings.keep * kept * outside
         if settings.latent_l2 > 0:
             ones = [torch.ones_like(s) for s in self.std]
             std = self.std if settings.whitened_l2 else ones
@@ -594,7 +594,7 @@ def descended(timesteps: Sequence[int], settings: DistillConfig, count: int, don
     Coarse to fine, as when sampling (and in DreamTime, arXiv 2306.12422): the timesteps that the hybrid quality score
     chose sink together by up to `descend` of the schedule, not below its first twentieth. A list is taken as it is.
     """
-    if settings.timesteps.startswith("list"):
+    if settings.timesteps.partition(":")[0] == "list":
         return list(timesteps)
     return [max(min(t, count // 20), t - int(settings.descend * count * done)) for t in timesteps]
 
