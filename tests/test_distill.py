@@ -417,7 +417,7 @@ def test_checkpoint_holds_tensors_only(tmp_path):
 
 
 @pytest.mark.parametrize(("best", "found"), [(1.6, 1.6), (0.9, 0.9), (5.0, 2.0), (0.1, 2 / 3)])
-def test_strength_is_where_the_guidance_alone_is_satisfied(best, found):
+def test_strength_is_beyond_where_the_guidance_alone_is_satisfied(best, found):
     """A quadratic guidance has its minimum at `best`; what pulls back to the source has no say."""
 
     class Quadratic:
@@ -432,4 +432,4 @@ def test_strength_is_where_the_guidance_alone_is_satisfied(best, found):
             return sum(parts.values()), parts
 
     strength = _strength(Quadratic(), None, DistillConfig(), 0, [500])
-    assert strength == pytest.approx(found, rel=1e-5)
+    assert strength == pytest.approx(1.1 * found, rel=1e-5)

@@ -85,7 +85,7 @@ class DistillConfig(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)
     ema: float = Field(default=0.95, ge=0, lt=1)  # of the mapper's weights; 0 is off
     max_gradient: float | None = Field(default=4.0, gt=1)  # a larger gradient, in running medians, is scaled down to it
-    strength: float | Literal["auto"] = "auto"  # what strength 1 multiplies; auto: where the guidance is satisfied
+    strength: float | Literal["auto"] = "auto"  # what strength 1 multiplies; auto: just beyond where guidance rests
     precision: Literal["float32", "bfloat16"] = "float32"  # of generator and teacher
 
     # what is kept of the run
