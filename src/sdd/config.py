@@ -76,7 +76,7 @@ class DistillConfig(BaseModel):
     batch: int = Field(default=8, ge=1)
     shuffle: bool = True
     steps: int | Literal["auto"] = "auto"  # auto: until converged, at most max_steps
-    max_steps: int = Field(default=75, ge=1)
+    max_steps: int = Field(default=100, ge=1)
     converged: float = Field(
         default=0.1, ge=0, lt=1
     )  # auto: until the pull along the edit is below this share of its peak
