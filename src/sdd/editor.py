@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sdd.domains import Domain
 
 FORMAT = 1
-FOREIGN = 9.0  # dB below what a domain's pictures invert at, under which a picture is not of it; odd framings cost 8
+FOREIGN = 11.0  # dB below what a domain's pictures invert at, under which a picture is not of it; odd framings cost 10
 
 
 class EditorInfo(BaseModel):
