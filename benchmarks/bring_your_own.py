@@ -26,11 +26,11 @@ from pathlib import Path
 
 import torch
 
-from sdd import domains
-from sdd.domains import Domain
+from sdd.domains import library
+from sdd.domains.domain import Domain
 from sdd.io.files import write_text
-from sdd.io.images import save_png
-from sdd.nets.mapper import build_mapper
+from sdd.io.pictures.write import save_png
+from sdd.nets.mapper_kinds import build_mapper
 
 BEGIN, END = "<!-- begin: benchmarks/bring_your_own.py -->", "<!-- end: benchmarks/bring_your_own.py -->"
 
@@ -93,7 +93,7 @@ def run(command: str, folder: Path) -> tuple[str, float]:
     place = {**os.environ, "SDD_HOME": str(folder / "home"), "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "sdd.apps.cli", *words[1:]],
+        [sys.executable, "-m", "sdd.apps.cli.main", *words[1:]],
         cwd=folder, env=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     seconds = time.perf_counter() - start
@@ -105,7 +105,7 @@ def run(command: str, folder: Path) -> tuple[str, float]:
 
 def measure(folder: Path, tiny: bool) -> str:
     """The page's block, in markdown."""
-    save_parts(folder, domains.get("avatars"), photos=2 if tiny else 16)
+    save_parts(folder, library.get("avatars"), photos=2 if tiny else 16)
     parts = []
     for purpose, command in commands(tiny):
         output, seconds = run(command, folder)

@@ -27,13 +27,14 @@ from torch import Tensor, nn
 
 import sdd
 from sdd import hqs
-from sdd.domains import Domain
-from sdd.domains.folder import Inverter, generator_hash
+from sdd.domains.domain import Domain
+from sdd.io.checkpoints.hash import generator_hash
 from sdd.io.files import write_text
+from sdd.manipulators.inversion import Inverter
 from sdd.nets.arcface import IRSE
 from sdd.nets.encoder import Encoder4Editing
 from sdd.nets.stylegan2 import Generator
-from sdd.teacher import LatentDiffusion
+from sdd.teachers.latent import LatentDiffusion
 
 PROMPT, TIMESTEP = "white hair", 500
 GIB = 2**30

@@ -22,8 +22,8 @@ from recipes.common import Average, autocast, device, fit, ramp, rng, to_images
 from recipes.data import home, labels, load
 from recipes.teacher import LENGTH, Captions, build_tokenizer
 from sdd.domains import avatars
-from sdd.domains.captions import PHRASES
-from sdd.io.clip import pixels as normalise
+from sdd.domains.avatars.phrases import PHRASES
+from sdd.nets.clip_pixels import pixels as normalise
 
 SIZE = 64
 SHAPES: dict[str, dict[str, int]] = {

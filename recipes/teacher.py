@@ -24,7 +24,7 @@ from recipes import muon
 from recipes.common import Average, arguments, autocast, device, fit, grid, ramp, reading_loss, rng, to_images
 from recipes.data import HEADS, home, labels, load
 from sdd.domains import avatars
-from sdd.domains.captions import caption, mentions, sentence, words
+from sdd.domains.avatars.captions import caption, mentions, sentence, words
 from sdd.nets.compact import by_head
 
 LENGTH = 40  # tokens

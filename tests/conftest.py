@@ -1,7 +1,5 @@
-"""Makes `tests/` importable from its sub-folders, for the helpers that tests share (`parity`, `toy`).
-
-Tests run on one thread: how a convolution is split among threads changes its rounding, and with it the recorded
-gradients that stand on the edge of an activation (see `tests/io/test_parity_stylegan.py`).
+"""Tests run on one thread: how a convolution is split among threads changes its rounding, and with it the recorded
+gradients that stand on the edge of an activation (see `tests/io/readers/test_parity_stylegan.py`).
 """
 
 import os

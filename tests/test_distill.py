@@ -11,13 +11,13 @@ import torch
 
 import sdd
 from sdd import distillation
-from sdd.config import PRESETS, DistillConfig
 from sdd.distillation import Interrupted, Objective, Source, _source, _strength, descended, distill, signal
 from sdd.editor import Editor
 from sdd.errors import SddError
 from sdd.hqs import HQS
-from sdd.inversion import encode
+from sdd.manipulators.inversion import encode
 from sdd.nets.arcface import IRSE, identity_features
+from sdd.training.config import PRESETS, DistillConfig
 from toy import ToyTeacher, toy_domain
 
 QUICK = {"timesteps": "list:500", "scale": 2.0, "images": 24, "hidden": 32, "lr": 0.01, "progress": False}

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from sdd.editor import Composition, Editor, EditorInfo, domain_warning
 from sdd.errors import SddError
-from sdd.inversion import encode
-from sdd.nets.mapper import build_mapper
+from sdd.manipulators.inversion import encode
+from sdd.nets.mapper_kinds import build_mapper
 from toy import STYLE_DIM, toy_domain
 
 

@@ -5,7 +5,7 @@ import torch
 
 from parity import fixture
 from sdd import guidance
-from sdd.teacher import resize
+from sdd.teachers.latent import resize
 from toy import ToyTeacher
 
 SHAPE = (3, 4, 5, 6)

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sdd.config import DistillConfig
 from sdd.distillation import Objective, Source, distill
-from sdd.inversion import encode
+from sdd.manipulators.inversion import encode
 from sdd.mask import SATURATION, edit_mask
 from sdd.regularizers import outside_l1
-from sdd.teacher import resize
+from sdd.teachers.latent import resize
+from sdd.training.config import DistillConfig
 from toy import ToyTeacher, toy_domain
 
 

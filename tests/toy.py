@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from sdd.domains import Domain
+from sdd.domains.domain import Domain
 from sdd.nets.stylegan2 import Generator
 
 SIZE, STYLE_DIM = 32, 8

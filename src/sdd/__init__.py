@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sdd import domains, io
+    from sdd import io
     from sdd.distillation import distill
     from sdd.editor import Editor
 
@@ -31,7 +31,6 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_FROM[name]), name)
     elif name == "domains":
         value = import_module("sdd.domains")
-        import_module("sdd.domains.avatars")  # so that sdd.domains.avatars.sample(...) needs no import of its own
     elif name == "io":
         value = import_module("sdd.io")
     elif name == "__version__":

@@ -23,21 +23,25 @@ import torch
 from torch import Tensor
 
 from sdd import guidance
-from sdd.config import DistillConfig
 from sdd.device import check_seed, pick_device
 from sdd.editor import Editor, EditorInfo
 from sdd.errors import SddError
 from sdd.hqs import HQS, search, timestep_set
-from sdd.inversion import batch_size, encode, psnr
-from sdd.inversion import features as identity_of
+from sdd.manipulators.inversion import batch_size, encode, psnr
+from sdd.manipulators.inversion import features as identity_of
 from sdd.mask import edit_mask
-from sdd.nets.mapper import LEVELS, Mapper, StyleMapper, WPlusMapper, build_mapper, level_of, style_layer
+from sdd.nets.levels import LEVELS, level_of, style_layer
+from sdd.nets.mapper import Mapper, StyleMapper, WPlusMapper
+from sdd.nets.mapper_kinds import build_mapper
 from sdd.regularizers import identity_loss, image_l2, latent_l2, outside_l1, style_l2
-from sdd.run import Run, fingerprint, run_folder
-from sdd.teacher import Conditioning, Teacher, resize
+from sdd.teachers.latent import resize
+from sdd.teachers.protocol import Conditioning, Teacher
+from sdd.training.config import DistillConfig
+from sdd.training.run import Run, fingerprint, run_folder
 
 if TYPE_CHECKING:
-    from sdd.domains import Domain
+    from sdd.domains.domain import Domain
+
 
 Code = Tensor | list[Tensor]  # W+ (B, L, D), or the list of style vectors [(B, C), ...]
 BEYOND = 1.1  # of what satisfies the guidance on average; half of the pictures need more than that
@@ -88,9 +92,9 @@ def distill(
     settings = DistillConfig.make(config, **overrides)
     device = pick_device(device)
     if isinstance(domain, str):
-        from sdd import domains
+        from sdd.domains import library
 
-        domain = domains.get(domain, device)
+        domain = library.get(domain, device)
     domain.to(device)
     folder = Path(run) if run not in (None, "auto") else None
     name = teacher if isinstance(teacher, str) else getattr(teacher, "name", "custom") if teacher else domain.name
@@ -138,7 +142,7 @@ def _fingerprints(
     domain: Domain, teacher: str | Teacher | None, settings: DistillConfig, seed: int
 ) -> dict[str, str | None]:
     """Fingerprints of what a name alone does not tell: a run must not go on with other pictures or models."""
-    from sdd.domains.folder import generator_hash
+    from sdd.io.checkpoints.hash import generator_hash
 
     source = domain.extra.get("latents")
     if source is None:  # a few pictures tell; reading all of them would be half the inversion
@@ -156,7 +160,7 @@ def _fingerprints(
 def _teacher(teacher: str | Teacher, device: torch.device, settings: DistillConfig) -> Teacher:
     if not isinstance(teacher, str):
         return teacher
-    from sdd.teacher import load_teacher
+    from sdd.teachers.load import load_teacher
 
     return load_teacher(teacher, device, getattr(torch, settings.precision))
 

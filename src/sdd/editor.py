@@ -18,12 +18,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sdd.errors import SddError
-from sdd.inversion import Inversion, batch_size, encode, invert
 from sdd.io.files import write_bytes
-from sdd.nets.mapper import LEVELS, Mapper, build_mapper, level_of, style_layer
+from sdd.manipulators.inversion import Inversion, batch_size, encode, invert
+from sdd.nets.levels import LEVELS, level_of, style_layer
+from sdd.nets.mapper import Mapper
+from sdd.nets.mapper_kinds import build_mapper
 
 if TYPE_CHECKING:
-    from sdd.domains import Domain
+    from sdd.domains.domain import Domain
+
 
 FORMAT = 1
 FOREIGN = 11.0  # dB below what a domain's pictures invert at, under which a picture is not of it; odd framings cost 10
@@ -110,9 +113,9 @@ class Editor:
             SddError: there is no such domain here, or its generator is another one.
         """
         if self._domain is None:
-            from sdd import domains
+            from sdd.domains import library
 
-            self._attach(domains.matching(self.info.domain, self.info.generator))
+            self._attach(library.matching(self.info.domain, self.info.generator))
         assert self._domain is not None, "attached above"
         return self._domain
 
@@ -198,9 +201,9 @@ class Editor:
                 are missing, of another shape or not finite.
         """
         if isinstance(domain, str):
-            from sdd import domains
+            from sdd.domains import library
 
-            domain = domains.get(domain)
+            domain = library.get(domain)
         info, tensors = _read(Path(path))
         return cls(_mapper(Path(path), info, tensors), info, domain)
 

@@ -27,7 +27,8 @@ from sdd.device import check_seed
 from sdd.errors import SddError
 
 if TYPE_CHECKING:
-    from sdd.teacher import Teacher
+    from sdd.teachers.protocol import Teacher
+
 
 STRATEGIES = ("largest", "above:0.5", "random", "list:700,750")
 

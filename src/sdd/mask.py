@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from sdd.teacher import Conditioning, Teacher
+    from sdd.teachers.protocol import Conditioning, Teacher
+
 
 SATURATION = 0.5  # share of an image's largest difference from which on the mask is one; the paper thresholds there
 

@@ -17,18 +17,18 @@ import pytest
 import torch
 from PIL import Image
 
-from sdd import domains
-from sdd.domains import avatars
-from sdd.domains.avatars import Avatar
+from sdd.domains import avatars, library
+from sdd.domains.avatars.person import Avatar, drawing_style
 from sdd.editor import FOREIGN, Editor
-from sdd.inversion import psnr
-from sdd.io import images
+from sdd.io.pictures.read import read_fitted, read_image
+from sdd.io.pictures.write import save_png
+from sdd.manipulators.inversion import psnr
 
 Command = subprocess.CompletedProcess[str]
 
 
 def sdd(*arguments: object, cwd: Path, **options: Any) -> Command:
-    command = [sys.executable, "-m", "sdd.apps.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "sdd.apps.cli.main", *map(str, arguments)]
     # Two processes with as many threads as cores each wait for one another most of the time.
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -61,16 +61,16 @@ def edited(work: Path, editor: Path) -> tuple[list[Avatar], torch.Tensor]:
     """16 people and their edited pictures, through the command line."""
     sources = people(16)
     for index, person in enumerate(sources):
-        images.save_png(person.render(), work / "in" / f"{index:02d}.png")
+        save_png(person.render(), work / "in" / f"{index:02d}.png")
     done = sdd("edit", "in", "-e", editor, "-o", "out", cwd=work)
     assert done.returncode == 0 and "16 pictures" in done.stdout, done.stderr
     assert "warning" not in done.stderr
-    return sources, torch.stack([images.read_image(work / "out" / f"{index:02d}.png") for index in range(16)])
+    return sources, torch.stack([read_image(work / "out" / f"{index:02d}.png") for index in range(16)])
 
 
 def test_edited_pictures_are_whiter(edited: tuple[list[Avatar], torch.Tensor]) -> None:
     sources, after = edited
-    domain = domains.get("avatars")
+    domain = library.get("avatars")
     before = torch.stack([person.render() for person in sources])
     unedited = domain.generator.synthesis(domain.encoder(before)).clamp(-1, 1)
     assert ((after - unedited).mean((1, 2, 3)) > 0).float().mean() >= 0.75
@@ -78,7 +78,7 @@ def test_edited_pictures_are_whiter(edited: tuple[list[Avatar], torch.Tensor]) -
 
 def test_white_hair_is_white_and_the_rest_is_kept(edited: tuple[list[Avatar], torch.Tensor]) -> None:
     sources, after = edited
-    domain = domains.get("avatars")
+    domain = library.get("avatars")
     before = torch.stack([person.render() for person in sources])
     wanted = torch.stack([person.replace(hair_color="white").render() for person in sources])
     unedited = domain.generator.synthesis(domain.encoder(before)).clamp(-1, 1)
@@ -112,7 +112,7 @@ def drawn_elsewhere(
     settings = {**person.options(), **options, "borderRadius": radius}
     if transparent:
         del settings["backgroundColor"]
-    svg = str(Drawing(avatars._style(), settings))
+    svg = str(Drawing(drawing_style(), settings))
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png)))
 
@@ -120,7 +120,7 @@ def drawn_elsewhere(
 @pytest.mark.parametrize("size", [64, 128, 200, 512, 1024])
 @pytest.mark.parametrize("look", ["plain", "transparent", "round", "near", "far"])
 def test_avatars_drawn_elsewhere_are_recognised(tmp_path: Path, size: int, look: str) -> None:
-    domain = domains.get("avatars")
+    domain = library.get("avatars")
     if domain.expected_psnr is None:
         raise AssertionError("the shipped generator does not say what its pictures invert with")
     how: dict[str, Any] = {
@@ -131,7 +131,7 @@ def test_avatars_drawn_elsewhere_are_recognised(tmp_path: Path, size: int, look:
     for index, person in enumerate(people(4)):
         path = tmp_path / f"{index}.png"
         drawn_elsewhere(person, size, **how).save(path)
-        fitted.append(images.read_fitted(path, domain.image_size, "pad"))
+        fitted.append(read_fitted(path, domain.image_size, "pad"))
     batch = torch.stack(fitted)
     quality = psnr(domain.generator.synthesis(domain.encoder(batch)), batch)
     assert (quality > domain.expected_psnr - FOREIGN).all(), quality
@@ -159,7 +159,7 @@ def test_a_photo_is_edited_with_a_warning(work: Path, editor: Path) -> None:
 
 
 def test_one_cold_edit_is_quick(work: Path, editor: Path) -> None:
-    images.save_png(people(1)[0].render(), work / "me.png")
+    save_png(people(1)[0].render(), work / "me.png")
 
     def spent() -> float:  # processor seconds, which a busy machine does not stretch
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -181,7 +181,7 @@ def test_control_c_keeps_the_checkpoint_and_the_same_command_resumes(work: Path)
     command = ["train", "sunglasses", "-o", "s.safetensors", "--run", "run", "--steps", "8", "--strategy", "list:600"]
     command += ["--set", "checkpoint_every=1", "--set", "images=16"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sdd.apps.cli", *command], cwd=work, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "sdd.apps.cli.main", *command], cwd=work, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         # A shell's background job ignores Ctrl-C, and so would what it starts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

@@ -16,14 +16,15 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-import sdd.teacher
 from hostile import bomb
-from sdd import domains
 from sdd.apps import terminal
-from sdd.apps.cli import app
+from sdd.apps.cli.main import app
+from sdd.domains import library
+from sdd.domains.domain import Domain
 from sdd.editor import Editor, EditorInfo
-from sdd.io import images
-from sdd.nets.mapper import build_mapper
+from sdd.io.pictures.read import open_image, read_image
+from sdd.io.pictures.write import save_png
+from sdd.nets.mapper_kinds import build_mapper
 from toy import STYLE_DIM, ToyTeacher, toy_domain
 
 COMMANDS = (
@@ -36,15 +37,15 @@ QUICK = ("--domain", "toy", "--device", "cpu", "--set", "images=12", "--set", "h
 @pytest.fixture(autouse=True)
 def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The toy domain among the saved ones, its teacher, an empty home, and a folder of our own to work in."""
-    real_get, real_names = domains.get, domains.names
+    real_get, real_names = library.get, library.names
 
-    def get(name: str, device: Any = "cpu") -> domains.Domain:
+    def get(name: str, device: Any = "cpu") -> Domain:
         # Its own pictures invert at some 40 dB; said so, anything else is told apart as in the real domains.
         return replace(toy_domain(), expected_psnr=40.0) if name == "toy" else real_get(name, device)
 
-    monkeypatch.setattr(domains, "get", get)
-    monkeypatch.setattr(domains, "names", lambda: [*real_names(), "toy"])
-    monkeypatch.setattr(sdd.teacher, "load_teacher", lambda *_, **__: ToyTeacher())
+    monkeypatch.setattr(library, "get", get)
+    monkeypatch.setattr(library, "names", lambda: [*real_names(), "toy"])
+    monkeypatch.setattr("sdd.teachers.load.load_teacher", lambda *_, **__: ToyTeacher())
     monkeypatch.setenv("SDD_HOME", str(tmp_path / "home"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -85,7 +86,7 @@ def make_editor(path: str, domain: Any = None, seed: int = 0, **info: Any) -> Pa
 
 def make_pictures(n: int, folder: str = "in") -> list[Path]:
     pictures = toy_domain().images(n, 5, "test")
-    return [images.save_png(picture, Path(folder) / f"p{index:03d}.png") for index, picture in enumerate(pictures)]
+    return [save_png(picture, Path(folder) / f"p{index:03d}.png") for index, picture in enumerate(pictures)]
 
 
 # What it does
@@ -97,8 +98,8 @@ def test_edit_one_picture() -> None:
     result = run("edit", picture, "-e", make_editor("e.safetensors"), "-o", "out", "--strength", "-0.5")
     assert result.exit_code == 0, result.output
     assert "out/p000.png" in result.stdout and "dB" in result.stdout
-    expected = Editor.load("e.safetensors", toy_domain())(images.read_image(picture)[None], strength=-0.5)[0]
-    assert torch.allclose(images.read_image("out/p000.png"), expected, atol=1.01 / 127.5)
+    expected = Editor.load("e.safetensors", toy_domain())(read_image(picture)[None], strength=-0.5)[0]
+    assert torch.allclose(read_image("out/p000.png"), expected, atol=1.01 / 127.5)
     assert picture.read_bytes() == before
 
 
@@ -115,8 +116,8 @@ def test_several_editors_and_levels() -> None:
     arguments = ("edit", picture, "-e", one, "-e", two, "--strength", "0.5", "--strength", "2", "--levels", "medium")
     assert run(*arguments).exit_code == 0
     both = Editor.compose([Editor.load(path, toy_domain()) for path in (one, two)])
-    expected = both(images.read_image(picture)[None], [0.5, 2.0], ("medium",))[0]
-    assert torch.allclose(images.read_image("edited/p000.png"), expected, atol=1.01 / 127.5)
+    expected = both(read_image(picture)[None], [0.5, 2.0], ("medium",))[0]
+    assert torch.allclose(read_image("edited/p000.png"), expected, atol=1.01 / 127.5)
 
 
 def test_folder_with_three_broken_pictures_of_a_hundred() -> None:
@@ -134,10 +135,10 @@ def test_folder_with_three_broken_pictures_of_a_hundred() -> None:
 
 def test_paste_back_keeps_the_size_and_the_surroundings() -> None:
     wide = torch.nn.functional.interpolate(toy_domain().images(1, 5, "test"), (90, 140), mode="bilinear")
-    source = images.save_png(wide[0], "in/wide.png")
+    source = save_png(wide[0], "in/wide.png")
     arguments = ("edit", source, "-e", make_editor("e.safetensors"), "--box", "20,10,84,74", "--paste-back")
     assert run(*arguments).exit_code == 0
-    before, after = images.read_image(source), images.read_image("edited/wide.png")
+    before, after = read_image(source), read_image("edited/wide.png")
     assert after.shape == before.shape
     changed = (before != after).any(0)
     assert changed[10:74, 20:84].any()
@@ -147,7 +148,7 @@ def test_paste_back_keeps_the_size_and_the_surroundings() -> None:
 
 def test_a_picture_of_another_kind_is_edited_with_a_warning() -> None:
     board = (torch.arange(64)[:, None] // 2 + torch.arange(64) // 2) % 2 * 2.0 - 1
-    picture = images.save_png(board.expand(3, -1, -1), "in/board.png")
+    picture = save_png(board.expand(3, -1, -1), "in/board.png")
     result = run("edit", picture, "-e", make_editor("e.safetensors"))
     assert result.exit_code == 0 and Path("edited/board.png").exists(), result.output
     (warning,) = result.stderr.strip().splitlines()
@@ -200,7 +201,7 @@ def test_search_writes_a_table_json_and_a_picture() -> None:
     assert all(f"{score:.4f}" in result.stdout for score in scores["hqs"])
     above = [str(t) for t, score in zip(scores["timesteps"], scores["hqs"], strict=True) if score > 0]
     assert above and f"a training takes t = {', '.join(above)} (above:0)" in result.stdout
-    assert images.open_image("hqs/hqs.png").width > 200
+    assert open_image("hqs/hqs.png").width > 200
 
 
 def test_a_search_that_cannot_choose_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +236,7 @@ def test_sample_avatars() -> None:
 
     for person, entry in zip(avatars.sample(3, 7), listing, strict=True):
         assert entry["attributes"] == person.attributes and entry["caption"] == person.caption()
-        assert torch.allclose(images.read_image(f"s/{entry['file']}"), person.render(), atol=1e-6)
+        assert torch.allclose(read_image(f"s/{entry['file']}"), person.render(), atol=1e-6)
 
 
 def test_import_makes_an_editor_of_a_published_mapper() -> None:
@@ -396,7 +397,7 @@ def test_surprises_become_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(error: BaseException = error) -> list[str]:
             raise error
 
-        monkeypatch.setattr(domains, "names", broken)
+        monkeypatch.setattr(library, "names", broken)
         result = CliRunner().invoke(app, ["domain", "list"])
         assert result.exit_code == code and named in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1 and "Traceback" not in result.output
@@ -413,7 +414,7 @@ def test_sparkline() -> None:
 
 
 def command(*arguments: str, before: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
-    code = f"{before}\nfrom sdd.apps.cli import main\nmain()"
+    code = f"{before}\nfrom sdd.apps.cli.main import main\nmain()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=120, **options
     )
@@ -451,7 +452,7 @@ def test_full_disk_keeps_the_previous_file() -> None:
 
 
 def test_a_closed_pipe_is_no_error() -> None:
-    code = "from sdd.apps.cli import main; main()"
+    code = "from sdd.apps.cli.main import main; main()"
     shell = f"'{sys.executable}' -c '{code}' models --json | head -c 1"
     result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout == "[" and result.stderr == ""

@@ -5,14 +5,21 @@ import json
 import pytest
 import torch
 
-from sdd.domains import Domain, avatars
+from sdd.domains import avatars
+from sdd.domains.domain import Domain
 from sdd.editor import Editor, EditorInfo
 from sdd.errors import SddError
-from sdd.evaluate import benchmark, report
+from sdd.evaluate.bars import Bar
+from sdd.evaluate.command import finish
 from sdd.evaluate.judge import Judge
+from sdd.evaluate.kept_editors import Editors
+from sdd.evaluate.page import main, read
 from sdd.evaluate.prompts import PROMPTS, prompt, reads, subjects
+from sdd.evaluate.tables.editors import _standing, editing
+from sdd.evaluate.tables.judging import judging
+from sdd.evaluate.tables.reconstruction import reconstruction
 from sdd.nets.compact import AttributeClassifier, CompactEncoder
-from sdd.nets.mapper import build_mapper
+from sdd.nets.mapper_kinds import build_mapper
 from sdd.nets.stylegan2 import Generator
 
 HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
@@ -41,7 +48,7 @@ def domain():
 @pytest.fixture
 def editors(domain, tmp_path):
     """Kept editors that change nothing."""
-    kept = benchmark.Editors(tmp_path / "editors", domain)
+    kept = Editors(tmp_path / "editors", domain)
     for asked in PROMPTS[::9]:
         config = {
             "kind": "levels",
@@ -79,7 +86,7 @@ def test_there_are_prompts_for_every_kind_of_attribute():
     }
     assert kinds <= {p.attribute for p in PROMPTS}
     known = {w for text in [p.text + " " + p.before for p in PROMPTS] for w in text.split()}
-    from sdd.domains.captions import words
+    from sdd.domains.avatars.captions import words
 
     assert known <= set(words())  # the teacher can read every prompt
 
@@ -102,7 +109,7 @@ def test_an_unknown_prompt_is_refused():
 
 def test_an_editor_that_does_nothing_scores_zero(domain, judge, editors, tmp_path):
     pytest.importorskip("torchmetrics")
-    found = benchmark.editing(domain, judge, editors, 3, 0, PROMPTS[::9], tmp_path / "images")
+    found = editing(domain, judge, editors, 3, 0, PROMPTS[::9], tmp_path / "images")
     assert found["figures"]["gain"] == pytest.approx(0, abs=1e-5)
     assert found["figures"]["side_effects"] == 0
     for row in found["rows"]:
@@ -112,13 +119,13 @@ def test_an_editor_that_does_nothing_scores_zero(domain, judge, editors, tmp_pat
 
 def test_strengths_are_ranked_by_bars_met_then_by_nearness():
     met = {"success": 1.0, "worst_success": 0.8, "side_effects": 0.0, "editability": 0.7, "fidelity": 27.0, "gain": 0.4}
-    assert benchmark._standing(met) == (6, 0)
-    assert benchmark._standing(met | {"gain": -0.3, "side_effects": 0.1}) == (4, -1.0 + 0.5)
-    assert benchmark._standing(met | {"success": 0.45}) < benchmark._standing(met | {"success": 0.6})
+    assert _standing(met) == (6, 0)
+    assert _standing(met | {"gain": -0.3, "side_effects": 0.1}) == (4, -1.0 + 0.5)
+    assert _standing(met | {"success": 0.45}) < _standing(met | {"success": 0.6})
 
 
 def test_a_bar_missed_by_a_hair_does_not_look_reached():
-    bar = report.Bar("gain", "editors", "gain", 0.6)
+    bar = Bar("gain", "editors", "gain", 0.6)
     shown = [bar.row({"editors": {"figures": {"gain": gain}}})[1:] for gain in (0.59993, 0.6, 0.5)]
     assert shown == [["≥ 0.60", "0.5999", "**no**"], ["≥ 0.60", "0.60", "yes"], ["≥ 0.60", "0.50", "**no**"]]
 
@@ -126,9 +133,9 @@ def test_a_bar_missed_by_a_hair_does_not_look_reached():
 def test_figures_become_a_page(domain, judge, editors, tmp_path):
     pytest.importorskip("torchmetrics")
     out = tmp_path / "figures"
-    benchmark._finish("judge", benchmark.judging(judge, 6, 0), 6, 0, out)
-    benchmark._finish("reconstruction", benchmark.reconstruction(domain, judge, 6, 0), 6, 0, out)
-    benchmark._finish("editors", benchmark.editing(domain, judge, editors, 2, 0, PROMPTS[:1]), 2, 0, out)
+    finish("judge", judging(judge, 6, 0), 6, 0, out)
+    finish("reconstruction", reconstruction(domain, judge, 6, 0), 6, 0, out)
+    finish("editors", editing(domain, judge, editors, 2, 0, PROMPTS[:1]), 2, 0, out)
     curve = [{"strength": s, "gain": s / 2, "editability": s, "fidelity": 30.0} for s in (0.5, 1.0)]
     hqs = {
         "figures": {"spearman": 1.0, "gain_largest": 0.5, "gain_random": 0.4},
@@ -136,14 +143,14 @@ def test_figures_become_a_page(domain, judge, editors, tmp_path):
         "curves": [{"prompt": "sad", "strategy": s, "seed": 0, "curve": curve} for s in ("random", "largest")],
         "steps": 5,
     }
-    benchmark._finish("hqs", hqs, 2, 0, out)
+    finish("hqs", hqs, 2, 0, out)
     guided = {
         "figures": {"gain_sds": 0.1, "gain_dds": 0.5},
         "curves": [{"guidance": g, "prompt": "sad", "steps": 5, "curve": curve} for g in ("sds", "dds")],
         "default": "dds",
     }
-    benchmark._finish("guidance", guided, 2, 0, out)
-    report.main(out, tmp_path / "avatars.md")
+    finish("guidance", guided, 2, 0, out)
+    main(out, tmp_path / "avatars.md")
     text = (tmp_path / "avatars.md").read_text()
     assert "| `sdd --help` | ≤ 0.70 s | not measured | – |" in text
     assert "**no**" in text and "--n 6 --seed 0" in text and "images/hqs.png" in text
@@ -152,4 +159,4 @@ def test_figures_become_a_page(domain, judge, editors, tmp_path):
     assert {"cpu", "date", "torch"} <= set(json.loads((out / "judge.json").read_text())["machine"])
     (out / "judge.json").write_text("{}")
     with pytest.raises(SddError):
-        report.read(out)
+        read(out)

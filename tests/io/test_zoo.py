@@ -7,7 +7,7 @@ import pytest
 
 from sdd.errors import SddError
 from sdd.io import zoo
-from sdd.io.checkpoints import kinds
+from sdd.io.checkpoints.load import kinds
 
 
 @pytest.fixture(autouse=True)

@@ -6,16 +6,8 @@ import pytest
 import torch
 
 from parity import fixture
-from sdd.nets.mapper import (
-    KINDS,
-    LEVELS,
-    build_mapper,
-    is_rgb,
-    level_layers,
-    published_config,
-    published_mapper,
-    style_layer,
-)
+from sdd.nets.levels import LEVELS, is_rgb, level_layers, style_layer
+from sdd.nets.mapper_kinds import KINDS, build_mapper, published_config, published_mapper
 
 L, D = 10, 16
 DIMS = [16, 16, 16, 16, 16, 16, 8, 8, 8, 4, 4]

@@ -14,7 +14,7 @@ from sdd.io import load
 from sdd.nets.mapper import Mapper
 
 if TYPE_CHECKING:
-    from sdd.domains import Domain
+    from sdd.domains.domain import Domain
     from sdd.io import Loaded
 
 

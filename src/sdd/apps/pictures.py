@@ -13,13 +13,17 @@ from torch import Tensor
 
 from sdd.editor import Composition, domain_warning
 from sdd.errors import SddError
-from sdd.io import images
+from sdd.io.pictures.folder import Source
+from sdd.io.pictures.read import open_image
+from sdd.io.pictures.shape import fit
+from sdd.io.pictures.write import save_png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from sdd.domains import Domain
+    from sdd.domains.domain import Domain
+
 
 Box = tuple[float, float, float, float]
 BATCH = 16  # pictures that wait for one another; how many are drawn at a time depends on the domain's size
@@ -67,7 +71,7 @@ class _Crop:
 
 
 def edit_pictures(
-    sources: Sequence[images.Source],
+    sources: Sequence[Source],
     outputs: Sequence[Path],
     editors: Composition,
     wish: Wish,
@@ -91,7 +95,7 @@ def edit_pictures(
     for index, source in enumerate(sources):
         since += 1
         try:
-            waiting += _crops(index, images.open_image(source.path, wish.background), domain, wish)
+            waiting += _crops(index, open_image(source.path, wish.background), domain, wish)
         except SddError as error:
             text = str(error)
             outcome.broken.append(text if str(source.path) in text else f"{source.path}: {text}")
@@ -106,24 +110,25 @@ def edit_pictures(
 
 def _crops(index: int, photo: Image, domain: Domain, wish: Wish) -> list[_Crop]:
     """The parts of a picture that the domain's generator knows."""
-    from sdd import faces
+    from sdd.io.pictures.crop import crop, quads
+    from sdd.io.pictures.quad import box_quad
 
-    crop, size = domain.extra.get("crop"), domain.image_size
-    if crop is None and wish.box is None:  # a drawn portrait: all of it, on its own background
+    rule, size = domain.extra.get("crop"), domain.image_size
+    if rule is None and wish.box is None:  # a drawn portrait: all of it, on its own background
         side, (width, height) = max(photo.size), photo.size
         left, top = (width - side) / 2, (height - side) / 2
-        quad = faces.box_quad((left, top, left + side, top + side))
-        return [_Crop(index, None, quad, images.fit(photo, size, "pad"))]
-    quads = faces.quads(photo, crop or "centre", wish.face, wish.box)
+        quad = box_quad((left, top, left + side, top + side))
+        return [_Crop(index, None, quad, fit(photo, size, "pad"))]
+    found = quads(photo, rule or "centre", wish.face, wish.box)
     cut = []
-    for number, quad in enumerate(quads, 1):
-        cut.append(_Crop(index, number if len(quads) > 1 else None, quad, faces.crop(photo, quad, crop, size)))
+    for number, quad in enumerate(found, 1):
+        cut.append(_Crop(index, number if len(found) > 1 else None, quad, crop(photo, quad, rule, size)))
     return cut
 
 
 def _flush(
     crops: Sequence[_Crop],
-    sources: Sequence[images.Source],
+    sources: Sequence[Source],
     outputs: Sequence[Path],
     editors: Composition,
     wish: Wish,
@@ -143,25 +148,25 @@ def _flush(
     for index in dict.fromkeys(crop.source for crop in crops):
         mine = [i for i, crop in enumerate(crops) if crop.source == index]
         if wish.paste_back:
-            photo = images.open_image(sources[index].path, wish.background)
+            photo = open_image(sources[index].path, wish.background)
             for i in mine:
                 photo = _paste(photo, results[i], crops[i], editors.domain)
-            outcome.written.append(images.save_png(photo, outputs[index]))
+            outcome.written.append(save_png(photo, outputs[index]))
             continue
         for i in mine:
             path = outputs[index]
             if (number := crops[i].number) is not None:
                 path = _free(path, number, taken)
-            outcome.written.append(images.save_png(results[i], path))
+            outcome.written.append(save_png(results[i], path))
 
 
 def _paste(photo: Image, edited: Tensor, crop: _Crop, domain: Domain) -> Image:
-    from sdd import faces
+    from sdd.io.pictures.crop import paste_back
 
     if domain.extra.get("crop") == "car":
         margin = edited.shape[1] // 8
         edited = edited[:, margin : edited.shape[1] - margin]
-    return faces.paste_back(photo, edited, crop.quad)
+    return paste_back(photo, edited, crop.quad)
 
 
 def _free(path: Path, number: int, taken: set[Path]) -> Path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+
 BAD_INPUT, PARTLY, INTERRUPTED = 2, 1, 130  # exit codes; PARTLY: some of many inputs could not be used
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

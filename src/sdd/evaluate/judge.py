@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sdd.domains import avatars, weights_folder
+from sdd.domains import avatars
+from sdd.domains.embedded import EMBEDDED, weights_folder
 from sdd.errors import SddError
-from sdd.io.clip import pixels
+from sdd.nets.clip_pixels import pixels
 from sdd.nets.compact import AttributeClassifier
 
 TOLERANCE = 0.25  # of half an attribute's range: how far apart two readings of a continuous attribute are "the same"
@@ -64,7 +65,7 @@ class Judge:
         """
         from safetensors import SafetensorError, safe_open
 
-        folder = Path(folder) if folder is not None else weights_folder("avatars") / "judge"
+        folder = Path(folder) if folder is not None else weights_folder(EMBEDDED) / "judge"
         path = folder / "attributes.safetensors"
         if not path.is_file():
             raise SddError(f"the judge's weights {path} are missing; reinstall sdd, or run: python -m recipes.judge")

@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from sdd.domains import avatars
 from sdd.errors import SddError
 from sdd.evaluate.judge import same
-from sdd.inversion import PEAK
+from sdd.manipulators.inversion import PEAK
 
 if TYPE_CHECKING:
-    from sdd.domains import Domain
-    from sdd.domains.avatars import Avatar
+    from sdd.domains.avatars.person import Avatar
+    from sdd.domains.domain import Domain
     from sdd.evaluate.judge import Judge
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdd.domains import avatars
-from sdd.domains.avatars import Avatar
+from sdd.domains.avatars.person import Avatar
 from sdd.errors import SddError
 
 # Where the captions' words for a number begin: midway between what they call upright (or say nothing about) and tilted.

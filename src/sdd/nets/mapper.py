@@ -14,53 +14,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEVELS = ("coarse", "medium", "fine")
-_BOUNDS = {"coarse": (0, 4), "medium": (4, 8), "fine": (8, None)}
-_PUBLISHED_NAMES = {"coarse": "course", "medium": "medium", "fine": "fine"}  # "course" is the published spelling
+from sdd.nets.levels import LEVELS, checked_levels, is_rgb, level_layers, level_of, style_layer
 
 
-def level_layers(level: str, n_latent: int) -> range:
-    """The W+ layers of a level: coarse 0-3, medium 4-7, fine the rest, whatever the generator's size.
-
-    Raises:
-        ValueError: `level` is not one of `LEVELS`.
-    """
-    if level not in _BOUNDS:
-        raise ValueError(f"unknown level {level!r}; there are {', '.join(LEVELS)}")
-    start, stop = _BOUNDS[level]
-    return range(n_latent)[start:stop]
-
-
-def style_layer(index: int) -> int:
-    """The W+ layer that style vector `index` is made from (order: conv, to-RGB, then conv, conv, to-RGB ...)."""
-    if index < 2:
-        return index
-    block, place = divmod(index - 2, 3)
-    return 1 + 2 * block + place
-
-
-def is_rgb(index: int) -> bool:
-    """Whether style vector `index` drives a to-RGB layer: every third from the second."""
-    return index % 3 == 1
-
-
-def _normalise(x: Tensor, dim: int) -> Tensor:
+def normalise(x: Tensor, dim: int) -> Tensor:
     """PixelNorm: unit mean square along `dim`."""
     return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + 1e-8)
-
-
-def _checked(levels: Sequence[str]) -> tuple[str, ...]:
-    """`levels` in their own order."""
-    if not levels or set(levels) - set(LEVELS):
-        raise ValueError(f"levels must be some of {', '.join(LEVELS)}, not {', '.join(map(repr, levels)) or 'none'}")
-    return tuple(level for level in LEVELS if level in levels)
 
 
 class Mapper(nn.Module):
@@ -81,11 +47,19 @@ class Mapper(nn.Module):
     def reset(self, generator: torch.Generator) -> None:
         """Draw the first weights again, from `generator`."""
         for module in self.modules():
-            if isinstance(module, _MLP | _PublishedMLP):
+            if isinstance(module, Network):
                 module.reset(generator)
 
 
-class _MLP(nn.Module):
+class Network(nn.Module):
+    """One of the networks a mapper is made of."""
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the first weights again, from `generator`."""
+        raise NotImplementedError
+
+
+class _MLP(Network):
     """Linear layers with leaky ReLU between them; the last one starts at zero, so the first output is exactly zero.
 
     Weights are kept at unit scale and multiplied by 1 / sqrt(fan-in) at run time, as in StyleGAN2: their units, and so
@@ -133,7 +107,7 @@ class WPlusMapper(Mapper):
     ) -> None:
         super().__init__()
         self.n_latent, self.style_dim, self.hidden, self.depth = n_latent, style_dim, hidden, depth
-        self.levels = None if levels is None else _checked(levels)
+        self.levels = None if levels is None else checked_levels(levels)
         self.latent_mean: Tensor
         self.latent_std: Tensor
         self.register_buffer("latent_mean", torch.zeros(n_latent, style_dim))
@@ -161,7 +135,7 @@ class WPlusMapper(Mapper):
 
     def forward(self, wplus: Tensor) -> Tensor:
         """(B, L, D) codes to (B, L, D) changes, both in the codes' own units."""
-        x = _normalise((wplus - self.latent_mean) / self.latent_std, -1)
+        x = normalise((wplus - self.latent_mean) / self.latent_std, -1)
         delta = torch.zeros_like(wplus)
         for name, layers in self._groups.items():
             part = slice(layers.start, layers.stop)
@@ -186,7 +160,7 @@ class StyleMapper(Mapper):
     ) -> None:
         super().__init__()
         self.dims, self.rgb, self.hidden, self.depth = list(dims), rgb, hidden, depth
-        self.levels = _checked(levels)
+        self.levels = checked_levels(levels)
         self.networks = nn.ModuleDict()
         for i, dim in enumerate(self.dims):
             self.register_buffer(f"style_mean_{i}", torch.zeros(dim))
@@ -214,239 +188,5 @@ class StyleMapper(Mapper):
                 deltas.append(torch.zeros_like(style))
                 continue
             mean, std = self.get_buffer(f"style_mean_{i}"), self.get_buffer(f"style_std_{i}")
-            deltas.append(self.networks[str(i)](_normalise((style - mean) / std, -1)) * std)
+            deltas.append(self.networks[str(i)](normalise((style - mean) / std, -1)) * std)
         return deltas
-
-
-def level_of(layer: int) -> str:
-    """The level a W+ layer belongs to."""
-    return "coarse" if layer < 4 else "medium" if layer < 8 else "fine"
-
-
-class _EqualLinear(nn.Module):
-    """StyleGAN2's equalised linear layer with learning-rate multiplier 0.01, then leaky ReLU 0.2 times sqrt(2)."""
-
-    LR_MUL = 0.01
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale = self.LR_MUL / math.sqrt(self.weight.shape[1])
-        return F.leaky_relu(F.linear(x, self.weight * scale, self.bias * self.LR_MUL), 0.2) * math.sqrt(2)
-
-
-class _PixelNorm(nn.Module):
-    """Over dim 1: across the *layers* of (B, n, D), across the channels of (B, C). As published."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _normalise(x, 1)
-
-
-class _PublishedMLP(nn.Module):
-    """PixelNorm and four equalised layers; `mapping.0` holds no weights, so the keys are `mapping.1` to `mapping.4`."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.mapping = nn.Sequential(_PixelNorm(), *(_EqualLinear(dim, dim) for _ in range(4)))
-
-    def reset(self, generator: torch.Generator) -> None:
-        with torch.no_grad():
-            for layer in self.mapping:
-                if isinstance(layer, _EqualLinear):
-                    layer.weight.normal_(generator=generator).div_(_EqualLinear.LR_MUL)
-                    layer.bias.zero_()
-
-    def forward(self, x: Tensor) -> Tensor:
-        mapped: Tensor = self.mapping(x)
-        return mapped
-
-
-class _Published(Mapper):
-    """A published mapper: its output has a factor, and unlike ours its first change is not zero."""
-
-    def __init__(self, latent_weight: float) -> None:
-        super().__init__()
-        self.latent_weight = latent_weight
-
-
-class LevelsMapper(_Published):
-    """Published per-level mapper of W+ codes: one network for the layers of a level (StyleCLIP's LevelsMapper)."""
-
-    def __init__(self, levels: Sequence[str] = LEVELS, style_dim: int = 512, latent_weight: float = 0.1) -> None:
-        super().__init__(latent_weight)
-        self.levels, self.style_dim = _checked(levels), style_dim
-        for level in self.levels:
-            self.add_module(f"{_PUBLISHED_NAMES[level]}_mapping", _PublishedMLP(style_dim))
-
-    def config(self) -> dict[str, Any]:
-        """What `build_mapper` needs to make this module again."""
-        size = {"style_dim": self.style_dim, "latent_weight": self.latent_weight}
-        return {"kind": "LevelsMapper", "levels": list(self.levels), **size}
-
-    def forward(self, wplus: Tensor) -> Tensor:
-        """(B, L, D) codes to (B, L, D) changes before `latent_weight`; zero where a level is off."""
-        parts = []
-        for level in LEVELS:
-            layers = level_layers(level, wplus.shape[1])
-            x = wplus[:, layers.start : layers.stop]
-            on = level in self.levels and len(layers) > 0
-            parts.append(self.get_submodule(f"{_PUBLISHED_NAMES[level]}_mapping")(x) if on else torch.zeros_like(x))
-        return torch.cat(parts, 1)
-
-
-class SingleMapper(_Published):
-    """Published mapper of W+ codes with one network for all layers."""
-
-    def __init__(self, style_dim: int = 512, latent_weight: float = 0.1) -> None:
-        super().__init__(latent_weight)
-        self.style_dim = style_dim
-        self.mapping = _PublishedMLP(style_dim)
-
-    def config(self) -> dict[str, Any]:
-        """What `build_mapper` needs to make this module again."""
-        return {"kind": "SingleMapper", "style_dim": self.style_dim, "latent_weight": self.latent_weight}
-
-    def forward(self, wplus: Tensor) -> Tensor:
-        """(B, L, D) codes to (B, L, D) changes before `latent_weight`."""
-        delta: Tensor = self.mapping(wplus)
-        return delta
-
-
-class FullStyleSpaceMapper(_Published):
-    """Published mapper of StyleSpace: one network `mapper_{c}` per style vector."""
-
-    space = "style"
-    kind = "FullStyleSpaceMapper"
-
-    def __init__(self, dims: Sequence[int], latent_weight: float = 0.1) -> None:
-        super().__init__(latent_weight)
-        self.dims = list(dims)
-        for c, dim in enumerate(self.dims):
-            if self.maps(c):
-                self.add_module(f"mapper_{c}", _PublishedMLP(dim))
-
-    @staticmethod
-    def maps(index: int) -> bool:
-        """Whether style vector `index` has a network."""
-        return True
-
-    def config(self) -> dict[str, Any]:
-        """What `build_mapper` needs to make this module again."""
-        return {"kind": self.kind, "dims": self.dims, "latent_weight": self.latent_weight}
-
-    def forward(self, styles: Sequence[Tensor]) -> list[Tensor]:
-        """Style vectors, (B, C) or as published (B, 1, C, 1, 1), to changes of their shapes before `latent_weight`."""
-        return [
-            self.get_submodule(f"mapper_{c}")(x.flatten(1)).view_as(x) if self.maps(c) else torch.zeros_like(x)
-            for c, x in enumerate(styles)
-        ]
-
-
-class WithoutToRGBStyleSpaceMapper(FullStyleSpaceMapper):
-    """Published mapper of StyleSpace that leaves the to-RGB layers alone."""
-
-    kind = "WithoutToRGBStyleSpaceMapper"
-
-    @staticmethod
-    def maps(index: int) -> bool:
-        """Whether style vector `index` has a network."""
-        return not is_rgb(index)
-
-
-def build_mapper(config: Mapping[str, Any], generator: torch.Generator | None = None) -> Mapper:
-    """The mapper that `config` describes: `kind` and that kind's arguments, as `mapper.config()` gives them.
-
-    First weights are drawn from `generator`; without one they are all zero, to be loaded.
-
-    Raises:
-        ValueError: unknown kind or arguments.
-    """
-    options = dict(config)
-    kind = options.pop("kind", None)
-    try:
-        mapper: Mapper
-        match kind:
-            case "levels":
-                mapper = WPlusMapper(**options)
-            case "single":
-                mapper = WPlusMapper(**options, levels=None)
-            case "stylespace":
-                mapper = StyleMapper(**options, rgb=True)
-            case "stylespace_without_rgb":
-                mapper = StyleMapper(**options, rgb=False)
-            case "LevelsMapper":
-                mapper = LevelsMapper(**options)
-            case "SingleMapper":
-                mapper = SingleMapper(**options)
-            case "FullStyleSpaceMapper":
-                mapper = FullStyleSpaceMapper(**options)
-            case "WithoutToRGBStyleSpaceMapper":
-                mapper = WithoutToRGBStyleSpaceMapper(**options)
-            case _:
-                raise ValueError(f"unknown mapper kind {kind!r}; there are {', '.join(KINDS)}")
-    except TypeError as error:
-        raise ValueError(f"a mapper of kind {kind} cannot be made from {options}: {error}") from error
-    if generator is not None:
-        mapper.reset(generator)
-    return mapper
-
-
-KINDS = (
-    "levels",
-    "single",
-    "stylespace",
-    "stylespace_without_rgb",
-    "LevelsMapper",
-    "SingleMapper",
-    "FullStyleSpaceMapper",
-    "WithoutToRGBStyleSpaceMapper",
-)
-
-
-def published_config(shapes: Mapping[str, Sequence[int]], latent_weight: float = 0.1) -> dict[str, Any]:
-    """The kind and arguments of a published mapper, from the shapes of its tensors: its file stores nothing else.
-
-    A style vector without a network takes its length from the network before it: at every resolution the to-RGB layer
-    is as wide as the convolution that feeds it.
-
-    Raises:
-        ValueError: these are not the tensors of a published mapper.
-    """
-    owners = {key.split(".", 1)[0] for key in shapes}
-    levels = [level for level in LEVELS if f"{_PUBLISHED_NAMES[level]}_mapping" in owners]
-    if levels and owners == {f"{_PUBLISHED_NAMES[level]}_mapping" for level in levels}:
-        dim = shapes[f"{_PUBLISHED_NAMES[levels[0]]}_mapping.mapping.1.bias"][0]
-        return {"kind": "LevelsMapper", "levels": levels, "style_dim": dim, "latent_weight": latent_weight}
-    if owners == {"mapping"} and "mapping.mapping.1.bias" in shapes:
-        dim = shapes["mapping.mapping.1.bias"][0]
-        return {"kind": "SingleMapper", "style_dim": dim, "latent_weight": latent_weight}
-    if owners and all(name.startswith("mapper_") and name[7:].isdecimal() for name in owners):
-        present = sorted(int(name[7:]) for name in owners)
-        full = present == list(range(len(present)))
-        # Without to-RGB the file ends at the last convolution; its to-RGB vector follows it.
-        count = len(present) if full else present[-1] + 2
-        if full or present == [c for c in range(count) if not is_rgb(c)]:
-            dims: list[int] = []
-            for c in range(count):
-                dims.append(shapes[f"mapper_{c}.mapping.1.bias"][0] if c in present else dims[-1])
-            kind = "FullStyleSpaceMapper" if full else "WithoutToRGBStyleSpaceMapper"
-            return {"kind": kind, "dims": dims, "latent_weight": latent_weight}
-    some = ", ".join(sorted(owners)[:5]) or "nothing"
-    raise ValueError(f"not the tensors of a published mapper: they belong to {some}")
-
-
-def published_mapper(tensors: Mapping[str, Tensor], latent_weight: float = 0.1) -> Mapper:
-    """The published mapper that `tensors` (a state dict) belong to, loaded strictly.
-
-    Raises:
-        ValueError: these are not the tensors of a published mapper, or some are missing or of another shape.
-    """
-    try:
-        mapper = build_mapper(published_config({k: tuple(v.shape) for k, v in tensors.items()}, latent_weight))
-        mapper.load_state_dict(dict(tensors))
-    except (KeyError, RuntimeError, IndexError) as error:
-        raise ValueError(f"the tensors of a published mapper are incomplete or of another shape: {error}") from error
-    return mapper

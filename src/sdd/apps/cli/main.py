@@ -1,0 +1,40 @@
+"""The command line: search, train, edit, show, sample, demo; and import, inspect, models, domain for models you bring.
+
+Nothing heavier than typer is imported here: torch and the rest come with the command that needs them, so that
+`sdd --help` is instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sdd.apps import terminal
+from sdd.apps.cli import domain, edit, models, train
+from sdd.apps.cli.app import app
+
+COMMANDS = (train, edit, models, domain)  # importing them adds their commands, in this order
+
+
+def main() -> None:
+    """Entry point of the command `sdd`."""
+    # Idle threads that spin long for work take the cores from another job: an edit beside one took twice as long.
+    # Those that never spin wake up late: a training alone took a fifth longer. So they spin for some microseconds.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # their warnings are for their developers; errors still speak
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows no sparklines gets question marks
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(terminal.fail("stopped", terminal.INTERRUPTED))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Editors that the tables share: trained when first asked for, kept in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdd.editor import Editor
+from sdd.evaluate.command import CONSOLE, listed
+from sdd.io.files import sha256_file
+from sdd.training.config import DistillConfig
+
+if TYPE_CHECKING:
+    from sdd.domains.domain import Domain
+
+
+class Editors:
+    """Editors by prompt and options, trained when they are first asked for and kept in a folder."""
+
+    def __init__(self, folder: Path, domain: Domain) -> None:
+        self.folder, self.domain = folder, domain
+        index = Path(domain.teacher) / "unet" / "diffusion_pytorch_model.safetensors"
+        self.teacher_hash = sha256_file(index) if index.is_file() else domain.teacher
+        self.teacher: Any = None
+
+    def path(self, text: str, seed: int, options: dict[str, Any]) -> Path:
+        """Where the editor of a prompt, a seed and training options lies."""
+        card = [
+            text,
+            seed,
+            DistillConfig.make(None, **options).model_dump(mode="json"),
+            self.domain.generator_hash,
+            self.teacher_hash,
+        ]
+        key = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:10]
+        return self.folder / f"{text.replace(' ', '-')}-{key}.safetensors"
+
+    def get(self, text: str, seed: int = 0, **options: Any) -> Editor:
+        """The editor, trained now if it is not there yet."""
+        path = self.path(text, seed, options)
+        if path.is_file():
+            return Editor.load(path, self.domain)
+        if self.teacher is None:
+            from sdd.teachers.load import load_teacher
+
+            self.teacher = load_teacher(self.domain.teacher)
+        from sdd.distillation import distill
+
+        # The teacher's name, not the object, goes into the file: the same as `sdd train` writes.
+        self.teacher.name = self.domain.name
+        began = time.perf_counter()
+        editor = distill(text, self.domain, teacher=self.teacher, seed=seed, progress=False, **options)
+        seconds = time.perf_counter() - began
+        editor.info = editor.info.model_copy(update={"figures": editor.info.figures | {"seconds": round(seconds, 1)}})
+        editor.save(path)
+        CONSOLE.print(f"trained {text!r} at t = {listed(editor.info.timesteps)} in {seconds:.0f} s: {path.name}")
+        return editor
