@@ -26,14 +26,15 @@ import torch
 from torch import Tensor, nn
 
 import sdd
-from sdd import hqs
 from sdd.domains.domain import Domain
 from sdd.io.checkpoints.hash import generator_hash
 from sdd.io.files import write_text
+from sdd.manipulators.backbone import Backbone
 from sdd.manipulators.inversion import Inverter
 from sdd.nets.arcface import IRSE
 from sdd.nets.encoder import Encoder4Editing
 from sdd.nets.stylegan2 import Generator
+from sdd.paper.search import search
 from sdd.teachers.latent import LatentDiffusion
 
 PROMPT, TIMESTEP = "white hair", 500
@@ -175,14 +176,10 @@ def make_domain(device: torch.device, tiny: bool) -> Domain:
     domain = Domain(
         name="random",
         image_size=size,
-        generator=generator,
-        encoder=encoder,
-        identity=identity,
-        latent_mean=torch.zeros(shape),
-        latent_std=torch.ones(shape),
-        generator_hash=generator_hash(generator),
         teacher="",
         draw=lambda n, seed, split: photo[:n],
+        backbone=Backbone(generator, encoder, torch.zeros(shape), torch.ones(shape), generator_hash(generator)),
+        identity=identity,
     )
     return domain.to(device)
 
@@ -247,16 +244,16 @@ def measure(device: torch.device, tiny: bool, seed: int) -> tuple[list[str], int
     images = domain.images(1)
     stage(
         "hybrid quality score: 1 photo, 1 timestep",
-        lambda: hqs.search(teacher, images.to(device), PROMPT, [TIMESTEP], progress=False),
+        lambda: search(teacher, images.to(device), PROMPT, [TIMESTEP]),
     )
     options: dict[str, Any] = {
         "images": 1, "batch": 1, "steps": 1, "search_images": 1, "timesteps": f"list:{TIMESTEP}",
-        "fixed_scale": False, "strength": 1.0,
+        "strength": 1.0,
     }  # fmt: skip
     editor = stage(
         "distillation: invert 1 photo, 1 step",
         lambda: sdd.distill(
-            PROMPT, domain, teacher=teacher, config="reference", device=device, progress=False, **options
+            PROMPT, domain, teacher=teacher, config="published", device=device, progress=False, **options
         ),
     )
     stage("edit: 1 photo", lambda: editor(images))
@@ -299,7 +296,7 @@ PAGE = """# What real models cost
 Measured by `{command}`:
 the real pipelines at their published sizes, with random weights, since neither time nor memory depends on
 their values. Stable Diffusion 1.5 (U-Net, autoencoder, text encoder), StyleGAN2 at 1024 px, e4e and IR-SE50,
-{weights} million weights together, float32, batch 1, the published hyperparameters (preset `reference`).
+{weights} million weights together, float32, batch 1, the published hyperparameters (preset `published`).
 
 | what | seconds | peak memory, GiB | where the time goes |
 |---|---|---|---|

@@ -24,7 +24,7 @@ from sdd.io.files import write_text
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 DATA = (
     'Pictures drawn with DiceBear\'s style "Avataaars" by Pablo Stanley (see THIRD_PARTY_NOTICES.md), 128×128, from '
-    '`avatars.sample(N, 0, "train")`; captions from the grammar in `sdd.domains.captions`. No photograph, '
+    '`avatars.sample(N, 0, "train")`; captions from the grammar in `sdd.domains.avatars.captions`. No photograph, '
     "no person and no scraped text is in them."
 )
 LICENCE = "Apache-2.0, as the code. The weights were trained by this project from random initialisation."

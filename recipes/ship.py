@@ -8,6 +8,7 @@ recipes.cards`.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,14 @@ WEIGHTS = Path(__file__).parents[1] / "src" / "sdd" / "weights" / "avatars"
 def newest(*names: str) -> Path | None:
     """The first of these files or folders that exists."""
     return next((home() / name for name in names if (home() / name).exists()), None)
+
+
+def forget_paths(folder: Path) -> None:
+    """Take out of the models' JSON where they lay when they were trained: no library reads it."""
+    for file in folder.rglob("*.json"):
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(facts, dict) and facts.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -50,6 +59,7 @@ def main() -> None:
             net.half()
         shutil.rmtree(WEIGHTS / "teacher", ignore_errors=True)
         loaded.save_pretrained(str(WEIGHTS / "teacher"), safe_serialization=True)
+    forget_paths(WEIGHTS)
     total = 0
     for file in sorted(WEIGHTS.rglob("*")):
         if file.is_file():

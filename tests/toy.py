@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from sdd.domains.domain import Domain
+from sdd.manipulators.backbone import Backbone
 from sdd.nets.stylegan2 import Generator
 
 SIZE, STYLE_DIM = 32, 8
@@ -54,13 +55,9 @@ def toy_domain(seed=0):
     return Domain(
         name="toy",
         image_size=SIZE,
-        generator=generator,
-        encoder=LinearEncoder(images, codes),
-        latent_mean=mean,
-        latent_std=std,
-        generator_hash=f"{seed:x}".ljust(64, "0"),
         teacher="",
         draw=lambda n, seed, split: sample(n, seed, split)[1],
+        backbone=Backbone(generator, LinearEncoder(images, codes), mean, std, f"{seed:x}".ljust(64, "0")),
         expected_psnr=20.0,
     )
 

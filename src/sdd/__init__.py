@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdd import io
-    from sdd.distillation import distill
     from sdd.editor import Editor
+    from sdd.training.distil import distill
 
     __version__: str
 
 __all__ = ["Editor", "__version__", "distill", "domains", "io"]
 
-# `distill` is the function; its module is called `distillation` so that importing it can never shadow the function.
-_FROM = {"distill": "sdd.distillation", "Editor": "sdd.editor"}
+_FROM = {"distill": "sdd.training.distil", "Editor": "sdd.editor"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 
 from sdd.errors import SddError
@@ -33,3 +35,8 @@ def check_seed(seed: int) -> None:
     whole = hasattr(seed, "__index__") and not isinstance(seed, bool)
     if not whole or not 0 <= seed < 2**62:
         raise SddError(f"the seed must be a whole number from 0 to 2^62 - 1, not {seed!r}")
+
+
+def precision(device: torch.device, name: str) -> AbstractContextManager[object]:
+    """A context in which what pays for it is computed in that precision: "float32" or "bfloat16"."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16")

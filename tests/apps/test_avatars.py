@@ -19,7 +19,7 @@ from PIL import Image
 
 from sdd.domains import avatars, library
 from sdd.domains.avatars.person import Avatar, drawing_style
-from sdd.editor import FOREIGN, Editor
+from sdd.editor import Editor, domain_warning
 from sdd.io.pictures.read import read_fitted, read_image
 from sdd.io.pictures.write import save_png
 from sdd.manipulators.inversion import psnr
@@ -70,26 +70,24 @@ def edited(work: Path, editor: Path) -> tuple[list[Avatar], torch.Tensor]:
 
 def test_edited_pictures_are_whiter(edited: tuple[list[Avatar], torch.Tensor]) -> None:
     sources, after = edited
-    domain = library.get("avatars")
     before = torch.stack([person.render() for person in sources])
-    unedited = domain.generator.synthesis(domain.encoder(before)).clamp(-1, 1)
-    assert ((after - unedited).mean((1, 2, 3)) > 0).float().mean() >= 0.75
+    assert ((after - before).mean((1, 2, 3)) > 0).float().mean() >= 0.75
 
 
 def test_white_hair_is_white_and_the_rest_is_kept(edited: tuple[list[Avatar], torch.Tensor]) -> None:
     sources, after = edited
-    domain = library.get("avatars")
     before = torch.stack([person.render() for person in sources])
     wanted = torch.stack([person.replace(hair_color="white").render() for person in sources])
-    unedited = domain.generator.synthesis(domain.encoder(before)).clamp(-1, 1)
     mask = ((before - wanted).abs().amax(1, keepdim=True) > 0.05).float()
     editability = 1 - ((after - wanted).abs() * mask).sum((1, 2, 3)) / ((before - wanted).abs() * mask).sum((1, 2, 3))
-    gain = 1 - (after - wanted).abs().sum((1, 2, 3)) / (unedited - wanted).abs().sum((1, 2, 3))
+    gain = 1 - (after - wanted).abs().sum((1, 2, 3)) / (before - wanted).abs().sum((1, 2, 3))
     outside = 3 * (1 - mask).sum((1, 2, 3))
-    fidelity = 10 * torch.log10(4 * outside / ((after - before) * (1 - mask)).square().sum((1, 2, 3)))
+    changed = ((after - before) * (1 - mask)).square().sum((1, 2, 3))
+    fidelity = 10 * torch.log10(4 * outside / changed.clamp_min(1e-6))
     assert editability.mean() >= 0.5, editability
-    assert gain.mean() >= 0.2, gain
-    assert fidelity.mean() >= 24 and fidelity.min() >= 14, fidelity  # still the picture of each of them
+    assert gain.median() >= 0.4, gain  # nearer to the right answer than the untouched source
+    assert fidelity.mean() >= 32 and fidelity.min() >= 18, fidelity  # still the picture of each of them
+    assert ((after == before).all(1).float().mean((1, 2)) > 0.3).all()  # and most of it bit for bit
 
 
 def test_strength_goes_both_ways(editor: Path) -> None:
@@ -98,8 +96,9 @@ def test_strength_goes_both_ways(editor: Path) -> None:
     shown = {s: tool(batch, strength=s) for s in (-1.0, 0.0, 0.5, 1.0)}
     whiteness = {s: float(picture.mean()) for s, picture in shown.items()}
     assert whiteness[-1.0] < whiteness[0.0] < whiteness[0.5] < whiteness[1.0]
-    inverted = tool.domain.generator.synthesis(tool.domain.encoder(batch)).clamp(-1, 1)
-    assert torch.equal(shown[0.0], inverted)
+    assert torch.equal(shown[0.0], batch)
+    drawn = tool(batch, strength=0.0, blended=False)
+    assert torch.equal(drawn, tool.manipulator.draw(tool.manipulator.prepare(batch)).clamp(-1, 1))
 
 
 def drawn_elsewhere(
@@ -134,7 +133,7 @@ def test_avatars_drawn_elsewhere_are_recognised(tmp_path: Path, size: int, look:
         fitted.append(read_fitted(path, domain.image_size, "pad"))
     batch = torch.stack(fitted)
     quality = psnr(domain.generator.synthesis(domain.encoder(batch)), batch)
-    assert (quality > domain.expected_psnr - FOREIGN).all(), quality
+    assert all(domain_warning(float(q), domain) is None for q in quality), quality
 
 
 def test_real_input_of_every_kind_in_one_folder(work: Path, editor: Path) -> None:

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from sdd.domains.domain import Domain
 from sdd.editor import Editor, EditorInfo
 from sdd.io.pictures.read import open_image, read_image
 from sdd.io.pictures.write import save_png
+from sdd.manipulators.protocol import Prepared
 from sdd.nets.mapper_kinds import build_mapper
-from toy import STYLE_DIM, ToyTeacher, toy_domain
+from toy import SIZE, STYLE_DIM, ToyTeacher, toy_domain
 
 COMMANDS = (
-    "search", "train", "edit", "show", "sample", "demo", "import", "inspect", "models", "domain add", "domain list",
-    "domain show", "domain remove",
+    "search", "train", "edit", "show", "sample", "demo", "words", "import", "inspect", "models", "domain add",
+    "domain list", "domain show", "domain remove",
 )  # fmt: skip
 QUICK = ("--domain", "toy", "--device", "cpu", "--set", "images=12", "--set", "hidden=16", "--set", "scale=2")
 
@@ -45,7 +47,8 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(library, "get", get)
     monkeypatch.setattr(library, "names", lambda: [*real_names(), "toy"])
-    monkeypatch.setattr("sdd.teachers.load.load_teacher", lambda *_, **__: ToyTeacher())
+    for place in ("sdd.teachers.load.load_teacher", "sdd.training.distil.load_teacher"):
+        monkeypatch.setattr(place, lambda *_, **__: ToyTeacher())
     monkeypatch.setenv("SDD_HOME", str(tmp_path / "home"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -78,7 +81,8 @@ def make_editor(path: str, domain: Any = None, seed: int = 0, **info: Any) -> Pa
     random = torch.Generator().manual_seed(seed)
     for parameter in mapper.parameters():
         parameter.data.normal_(0, 0.1, generator=random)
-    facts = {"prompt": "more red", "domain": "toy", "generator": domain.generator_hash, "mapper": mapper.config()}
+    facts = {"prompt": "more red", "domain": "toy", "generator": domain.stylegan.generator_hash}
+    facts |= {"manipulator": {"kind": "stylegan", "mapper": mapper.config()}}
     facts |= {"timesteps": [500], "hqs": {"timesteps": [100, 500, 900], "hqs": [0.1, 0.9, 0.3]}, **info}
     Editor(mapper, EditorInfo(**facts), domain).save(path)
     return Path(path)
@@ -133,10 +137,10 @@ def test_folder_with_three_broken_pictures_of_a_hundred() -> None:
     assert "97 of 100" in result.stdout
 
 
-def test_paste_back_keeps_the_size_and_the_surroundings() -> None:
+def test_a_picture_keeps_its_size_and_what_lies_around_the_edit() -> None:
     wide = torch.nn.functional.interpolate(toy_domain().images(1, 5, "test"), (90, 140), mode="bilinear")
     source = save_png(wide[0], "in/wide.png")
-    arguments = ("edit", source, "-e", make_editor("e.safetensors"), "--box", "20,10,84,74", "--paste-back")
+    arguments = ("edit", source, "-e", make_editor("e.safetensors"), "--box", "20,10,84,74", "--strength", "8")
     assert run(*arguments).exit_code == 0
     before, after = read_image(source), read_image("edited/wide.png")
     assert after.shape == before.shape
@@ -220,18 +224,31 @@ def test_a_seed_out_of_range_is_no_surprise() -> None:
 
 
 def test_show_says_what_the_file_says() -> None:
-    path = make_editor("e.safetensors", notes=["drawn by [bold]someone[/bold]"], figures={"steps": 12.0})
+    path = make_editor(
+        "e.safetensors", notes=["drawn by [bold]someone[/bold]"], figures={"steps": 12.0, "slope": 0.0123, "mine": 3.0},
+        strength=1.21, preset="default", departures=["mask", "released code", "later"],
+        timesteps=list(range(50, 800, 50)),
+    )  # fmt: skip
     result = run("show", path)
     assert result.exit_code == 0, result.output
-    for part in ("more red", "toy", "500", "steps 12", "▁█▂", "[bold]someone[/bold]"):
+    for part in ("more red", "toy", "500", "steps 12", "▁█▂", "[bold]someone[/bold]", "mine 3"):
         assert part in result.stdout
+    said = " ".join(result.stdout.split())
+    assert ", ".join(map(str, range(50, 800, 50))) in said, "all timesteps"
+    assert "strength 1 is 1.21 times what the network learned" in said
+    assert "slope 0.0123: how much the teacher still gained" in said
+    assert "mask: the guidance is listened to only where the prompt means something" in said and "later" in said
     assert json.loads(run("show", path, "--json").stdout)[0]["prompt"] == "more red"
 
 
 def test_sample_avatars() -> None:
-    assert run("sample", "avatars", "-n", "3", "--seed", "7", "-o", "s").exit_code == 0
+    result = run("sample", "avatars", "-n", "3", "--seed", "7", "-o", "s")
+    assert result.exit_code == 0
+    for name in ("s/", "s/samples.json", "s/grid.png"):
+        assert f" {name}" in result.stdout and str(Path().absolute()) not in result.stdout
     listing = json.loads(Path("s/samples.json").read_text())
-    assert len(listing) == 3 == len(list(Path("s").glob("*.png"))) and Path("s-grid.png").exists()
+    assert len(listing) == 3 == len(list(Path("s").glob("avatars-*.png"))) and Path("s/grid.png").exists()
+    assert [path.name for path in Path().iterdir()] == ["s"]
     from sdd.domains import avatars
 
     for person, entry in zip(avatars.sample(3, 7), listing, strict=True):
@@ -239,15 +256,35 @@ def test_sample_avatars() -> None:
         assert torch.allclose(read_image(f"s/{entry['file']}"), person.render(), atol=1e-6)
 
 
-def test_import_makes_an_editor_of_a_published_mapper() -> None:
+def test_the_sheet_of_samples_is_not_edited_with_them() -> None:
+    assert run("sample", "toy", "-n", "3", "-o", "s").exit_code == 0
+    editor = make_editor("e.safetensors")
+    assert run("edit", "s", "-e", editor, "-o", "out").exit_code == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == [f"toy-{i:04d}.png" for i in range(3)]
+    assert run("edit", "s/grid.png", "-e", editor, "-o", "sheet").exit_code == 0  # named, it is what is meant
+    Path("s/samples.json").unlink()
+    assert run("edit", "s", "-e", editor, "-o", "all").exit_code == 0
+    assert Path("all/grid.png").exists()
+
+
+def test_import_makes_an_editor_of_a_published_mapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A domain whose parts have licences, one of them a teacher's, which had no part in the mapper.
+    notes = ("generator ffhq: for research.", "encoder e4e-ffhq: MIT.", "teacher sd-1.5: Open RAIL-M.")
+    monkeypatch.setattr(library, "get", lambda name, device="cpu": replace(toy_domain(), notes=notes))
     mapper = build_mapper({"kind": "LevelsMapper", "style_dim": STYLE_DIM}, torch.Generator().manual_seed(3))
     torch.save({"mapper": mapper.state_dict(), "optimizer": {}}, "white_hair.pt")
     assert run("import", "white_hair.pt", "--domain", "toy").exit_code == 0
     imported = Editor.load("white_hair.safetensors", toy_domain())
-    assert imported.prompt == "white hair" and any("white_hair.pt" in note for note in imported.info.notes)
-    codes = toy_domain().latent_mean + 0.1 * torch.randn(2, *toy_domain().latent_mean.shape)
+    assert imported.prompt == "" and any("white_hair.pt" in note for note in imported.info.notes)
+    assert set(notes[:2]) <= set(imported.info.notes) and not any("RAIL" in note for note in imported.info.notes)
+    assert "not known" in run("show", "white_hair.safetensors").stdout
+    result = run("import", "white_hair.pt", "--domain", "toy", "--prompt", "white hair", "-o", "named.safetensors")
+    assert "'white hair'" in result.stdout
+    assert Editor.load("named.safetensors").prompt == "white hair"
+    mean = toy_domain().stylegan.latent_mean
+    codes = mean + 0.1 * torch.randn(2, *mean.shape)
     edited = toy_domain().generator.synthesis(codes + 0.1 * mapper(codes)).clamp(-1, 1)
-    assert torch.allclose(Editor.compose([imported]).draw(codes), edited, atol=1e-5)
+    assert torch.allclose(Editor.compose([imported]).draw(Prepared({"codes": codes})), edited, atol=1e-5)
     other = build_mapper({"kind": "LevelsMapper", "style_dim": STYLE_DIM + 1})
     torch.save(other.state_dict(), "other.pt")
     assert "does not fit" in refused("import", "other.pt", "--domain", "toy")
@@ -264,7 +301,128 @@ def test_inspect_says_what_a_file_is() -> None:
 def test_models_lists_the_zoo() -> None:
     result = run("models")
     assert result.exit_code == 0 and "ffhq" in result.stdout and "NVIDIA" in result.stdout
+    assert max(map(len, result.stdout.splitlines()[:-1])) <= 80  # the last line is a path
+    assert "OneshotCLIP" in run("models", "ffhq").stdout
+    assert [row["name"] for row in json.loads(run("models", "ffhq", "taesd", "--json").stdout)] == ["ffhq", "taesd"]
+    assert "did you mean" in refused("models", "fhq")
     assert {"name", "licence", "source", "here"} <= set(json.loads(run("models", "--json").stdout)[0])
+
+
+def test_words_lists_the_language_of_the_embedded_teacher() -> None:
+    result = run("words")
+    assert result.exit_code == 0 and max(map(len, result.stdout.splitlines())) <= 80
+    for text in ("hair color", "snow-white hair", "a COLOUR beanie", "sky blue"):
+        assert text in result.stdout
+    found = json.loads(run("words", "--json").stdout)
+    assert "white hair" in found["attributes"]["hair_color"]["white"] and "silver" in found["colours"]["hair"]
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.exit_code == 0 and result.stdout == f"sdd {version('sdd')}\n"
+
+
+def test_one_picture_into_one_file() -> None:
+    one, two = make_pictures(2)
+    editor = make_editor("e.safetensors")
+    result = run("edit", one, "-e", editor, "-o", "new/out.png")
+    assert result.exit_code == 0 and "wrote new/out.png" in result.stdout
+    assert [path.name for path in Path("new").iterdir()] == ["out.png"]
+    assert run("edit", one, "-e", editor, "-o", "new/out.png").exit_code == 0  # an earlier result is replaced
+    Path("v1.png").mkdir()
+    assert run("edit", one, two, "-e", editor, "-o", "v1.png").exit_code == 0
+    assert len(list(Path("v1.png").iterdir())) == 2
+    assert "2 pictures" in refused("edit", one, two, "-e", editor, "-o", "b.png")
+    assert "as PNG" in refused("edit", one, "-e", editor, "-o", "b.jpg")
+    assert "not overwritten" in refused("edit", one, "-e", editor, "-o", one)
+
+
+def test_train_does_not_write_over_what_was_made_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("train", "more red", *QUICK, "--steps", "2", "--strategy", "list:500", "-o", "e.safetensors")
+    assert run(*arguments).exit_code == 0
+    before = Path("e.safetensors").read_bytes()
+    assert run(*arguments).exit_code == 0  # the same again
+    with monkeypatch.context() as patched:
+        patched.setattr("sdd.distill", lambda *_, **__: pytest.fail("work was begun"))
+        for other, named in {
+            ("--seed", "3"): "seed 0, not 3",
+            ("--set", "lr=0.5"): "lr 0.013, not 0.5",
+            ("--steps", "3"): "steps 2, not 3",
+            ("--preset", "paper"): "not",
+        }.items():
+            text = refused(*arguments, *other)
+            assert named in text and "--force" in text and "e.safetensors" in text
+        assert "not 'green'" in refused("train", "green", *arguments[2:])
+        make_editor("foreign.safetensors", toy_domain(1))
+        assert "otherwise" in refused(*arguments[:-1], "foreign.safetensors")
+        Path("letter.txt").write_text("dear reader")
+        assert "no editor" in refused(*arguments[:-1], "letter.txt")
+    assert run(*arguments, "--seed", "3", "--force").exit_code == 0
+    assert Path("e.safetensors").read_bytes() != before and Editor.load("e.safetensors").info.seed == 3
+
+
+def test_a_manipulator_without_a_generator_learns_on_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_pictures(12, "mugs")
+    asked: dict[str, Any] = {}
+    editor = Editor.load(make_editor("e.safetensors"))
+
+    def distill(prompt: str, domain: Domain, **options: Any) -> Editor:
+        asked.update(options, domain=domain, prompt=prompt)
+        return editor
+
+    monkeypatch.setattr("sdd.distill", distill)
+    arguments = ("train", "red", "--images", "mugs", "--manipulator", "one-step")
+    assert run(*arguments, "--teacher", "some/sd", "-o", "new.safetensors").exit_code == 0
+    place = asked["domain"]
+    assert (place.name, place.backbone, place.image_size, place.whole) == ("mugs", None, SIZE, 12)
+    assert place.teacher == "some/sd" and len(place.images(100, 0, "train")) == 11
+    assert isinstance(asked["teacher"], ToyTeacher) and asked["config"].manipulator == "one-step"
+    assert run(*arguments, "--teacher", "some/sd", "--size", "16", "-o", "new.safetensors").exit_code == 0
+    assert asked["domain"].image_size == 16
+    assert "--teacher" in refused(*arguments)
+    assert "--encoder" in refused(*arguments, "--teacher", "some/sd", "--encoder", "x.pt")
+    assert "missing" in refused("train", "red", "--images", "missing", "--teacher", "some/sd")
+    assert (
+        run(*arguments, "--domain", "avatars", "-o", "new.safetensors").exit_code == 0
+    )  # a domain with other pictures
+    assert (asked["domain"].name, asked["domain"].whole) == ("avatars", 12)
+
+
+def test_avatars_learn_on_pictures_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_pictures(3, "faces")
+    asked: dict[str, Any] = {}
+
+    def distill(prompt: str, domain: Domain, **options: Any) -> Editor:
+        asked.update(domain=domain)
+        return Editor.load(make_editor("e.safetensors"))
+
+    monkeypatch.setattr("sdd.distill", distill)
+    assert run("train", "white hair", "--images", "faces").exit_code == 0
+    place = asked["domain"]
+    assert place.name == "avatars" and place.whole == 3 and place.images(9, 0, "train").shape == (3, 3, 128, 128)
+
+
+def test_demo_trains_edits_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdd.apps import demo
+    from sdd.domains import avatars
+
+    def distill(prompt: str, domain: Domain, *, out: Path, **options: Any) -> None:
+        backbone = domain.stylegan
+        shape = {"n_latent": backbone.generator.n_latent, "style_dim": backbone.generator.style_dim}
+        mapper = build_mapper({"kind": "levels", **shape})
+        facts = {"generator": backbone.generator_hash, "manipulator": {"kind": "stylegan", "mapper": mapper.config()}}
+        Editor(mapper, EditorInfo(prompt=prompt, domain="avatars", **facts), domain).save(out)
+
+    monkeypatch.setattr("sdd.distill", distill)
+    result = run("demo", "-o", "d", "--prompt", "glasses", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    for name in ("d/before/", "d/after/", "d/before-after.png", "d/glasses.safetensors"):
+        assert name in result.stdout and Path(name).exists()
+    assert len(list(Path("d/before").iterdir())) == len(list(Path("d/after").iterdir())) == 16
+    assert "no word" in refused("demo", "--prompt", "zebra", "-o", "other")
+    people = demo.audience("glasses", 16, 0)
+    assert all(person.attributes["accessories"] != "glasses" for person in people)
+    assert demo.audience("zebra", 16, 0) == avatars.sample(16, 1000)
 
 
 def test_domains_are_listed() -> None:
@@ -272,6 +430,73 @@ def test_domains_are_listed() -> None:
 
 
 # What it refuses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("nope",), "nope"),
+        (("--nope",), "--nope"),
+        (("edit",), "pictures"),
+        (("edit", "x.png"), "--editor"),
+        (("edit", "x.png", "--nope"), "--nope"),
+        (("domain", "nope"), "nope"),
+        (("domain", "add"), "sdd domain add --help"),
+        (("train", "red", "--crop", "dog"), "'face', 'centre', 'car'"),
+        (("train", "red", "--preset", "reference"), "published"),
+        (("train", "red", "--seed", "many"), "--seed"),
+        (("sample", "-n", "0"), "--count"),
+        (("sample", "-n", "10001"), "10000"),
+        (("sample", "--size", "3"), "16"),
+        (("search", "red", "-n", "10001"), "10000"),
+        (("search", "red", "--timesteps", "1000000000"), "10000"),
+        (("edit", "x.png", "-e", "e", "--refine", "10001"), "10000"),
+        (("x" * 100_000,), "no such command"),
+        (("train", "red", "--crop", "x" * 100_000), "--crop"),
+        (("train", "red", "--set", "x" * 100_000), "key=value"),
+        (("train", "red", "--set", "lr=" + "x" * 100_000), "lr"),
+        (("train", "red", "--set", "lr=" + "9" * 100_000), "lr"),
+        (("train", "red", "--levels", "x" * 100_000), "level"),
+        (("train", "red", "--domain", "x" * 100_000), "no domain"),
+        (("models", "x" * 100_000), "no model"),
+        (("edit", "x" * 100_000, "-e", "e"), "editor"),
+        (("edit", "x.png", "-e", "x" * 100_000), "editor"),
+        (("train", "x" * 100_000), "1000"),
+        (("train", "x" * 999), "no word"),
+        (("train", "red", "--set", "lr=1e300"), "lr"),
+        (("train", "red", "--set", f"lr={'[' * 5000}"), "lr"),
+        (("train", "red", "--manipulator", "magic"), "manipulator"),
+        (("train", "red \udcff\udcfe"), "UTF-8"),
+        (("search", "red \udcff"), "UTF-8"),
+        (("train", "red", "--size", "64", "--domain", "toy"), "--size"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_one_sentence(arguments: tuple[str, ...], named: str) -> None:
+    text = refused(*arguments)
+    assert named in text and len(text) < 1300
+
+
+def test_the_seed_is_explained_without_its_bounds() -> None:
+    assert "4611686018427387903" not in run("train", "--help").stdout
+
+
+def test_a_configuration_that_nests_too_deeply() -> None:
+    Path("deep.toml").write_text("lr = " + "[" * 50_000)
+    assert "deep.toml" in refused("train", "red", "--domain", "toy", "--config", "deep.toml")
+
+
+def test_prompts_of_which_the_teacher_knows_no_word() -> None:
+    for arguments in (("train", "zebra"), ("search", "a zebra"), ("train", "purple", "--teacher", "toy", *QUICK)):
+        text = refused(*arguments)
+        assert "no word" in text and "--force" in text
+    quick = (*QUICK, "--steps", "1", "--strategy", "list:500")
+    bare = ("--guidance", "sds", "--set", "mask=false", "--set", "outside_weight=0")  # a mask of nothing is refused too
+    result = run("train", "purple", "--teacher", "toy", *quick, *bare, "--force")
+    assert result.exit_code == 0, result.output
+    result = run("train", "make it purple red", "--teacher", "toy", *quick)
+    assert result.exit_code == 0
+    (warning,) = result.stderr.strip().splitlines()  # said once, and nothing of "make" and "it"
+    assert warning.startswith("warning: ") and "purple" in warning
 
 
 @pytest.mark.parametrize("prompt", ["", "  \t"])
@@ -353,7 +578,7 @@ def test_editors_that_cannot_be_used() -> None:
             if (name, command[0]) != ("foreign", "show"):
                 text = refused(*command, f"{name}.safetensors")
                 assert name in text or name == "foreign"
-    assert toy_domain(1).generator_hash[:12] in refused("edit", picture, "-e", "foreign.safetensors")
+    assert toy_domain(1).stylegan.generator_hash[:12] in refused("edit", picture, "-e", "foreign.safetensors")
 
 
 def test_options_of_edit_that_make_no_sense() -> None:
@@ -363,6 +588,10 @@ def test_options_of_edit_that_make_no_sense() -> None:
         ("--levels", "rough"): "rough",
         ("--strength", "nan"): "strength",
         ("--strength", "inf"): "strength",
+        ("--strength", "100.5"): "100.5",
+        ("--strength", "-1e9"): "-100",
+        ("--box", "0,0,nan,5"): "--box",
+        ("--box", "0,0,1e7,5"): "1000000",
         ("--background", "no colour"): "no colour",
         ("--box", "1,2,3"): "--box",
         ("--box", "30,30,10,10"): "box",
@@ -432,6 +661,13 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     heavy = "[m for m in ('torch', 'numpy', 'PIL', 'pydantic') if m in sys.modules]"
     listed = command("--help", before=f"import sys, atexit\natexit.register(lambda: print({heavy}))")
     assert listed.stdout.strip().endswith("[]")
+
+
+def test_a_missing_editor_is_refused_before_anything_heavy_is_imported() -> None:
+    heavy = "[m for m in ('torch', 'numpy', 'PIL') if m in sys.modules]"
+    listed = f"import sys, atexit\natexit.register(lambda: print({heavy}))"
+    done = command("edit", "x.png", "-e", "gone.safetensors", before=listed)
+    assert done.returncode == 2 and "gone.safetensors" in done.stderr and done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,5 +1,6 @@
 """Domains of the user's own parts: saved, named, found again by the hash of their generator."""
 
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +10,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from sdd.distillation import distill
 from sdd.domains import assemble as assembling
 from sdd.domains import library
 from sdd.domains.assemble import assemble, zoo
@@ -20,6 +20,7 @@ from sdd.errors import SddError
 from sdd.io.checkpoints.hash import generator_hash
 from sdd.manipulators.inversion import Inverter
 from sdd.nets.encoder import Encoder4Editing
+from sdd.training.distil import distill
 from toy import SIZE, STYLE_DIM, ToyTeacher, toy_domain
 
 
@@ -68,8 +69,8 @@ def test_a_saved_domain_comes_back_as_it_was(tmp_path):
     made = library.add("mine", PARTS)
     assert library.names() == ["avatars", "mine"]
     back = library.get("mine")
-    assert back.name == "mine" and back.image_size == SIZE and back.extra["crop"] == "centre"
-    assert back.generator_hash == made.generator_hash == generator_hash(toy_domain(0).generator)
+    assert back.name == "mine" and back.image_size == SIZE and back.crop == "centre"
+    assert back.stylegan.generator_hash == made.stylegan.generator_hash == generator_hash(toy_domain(0).generator)
     assert back.expected_psnr == made.expected_psnr is not None
     assert torch.equal(back.images(3, seed=5), made.images(3, seed=5))
     parts = library.read("mine")
@@ -78,6 +79,17 @@ def test_a_saved_domain_comes_back_as_it_was(tmp_path):
     assert library.saved() == []
     with pytest.raises(SddError, match="no saved domain 'mine'"):
         library.remove("mine")
+
+
+def test_a_domain_that_hardly_resembles_its_pictures_is_said_to(monkeypatch):
+    monkeypatch.setattr(library, "_expected_psnr", lambda domain: 7.25)
+    with pytest.warns(UserWarning, match=r"7\.2 dB.*--encoder.*--crop"):
+        library.add("poor", PARTS)
+    assert library.read("poor").expected_psnr == 7.25
+    monkeypatch.setattr(library, "_expected_psnr", lambda domain: 17.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        library.add("good", PARTS)
 
 
 def test_names_are_checked_and_not_overwritten():
@@ -128,16 +140,17 @@ def test_an_editor_finds_its_generator_by_hash():
         library.by_generator(other)
     library.add("mine", PARTS)
     assemble(Parts(generator="other.pt"))  # used once, never named
-    assert library.by_generator(other).generator_hash == other
+    assert library.by_generator(other).stylegan.generator_hash == other
     assert library.by_generator(generator_hash(toy_domain(0).generator)).name == "mine"
 
 
 def test_an_editor_made_elsewhere_finds_its_domain_under_another_name():
     there = toy_domain(0)
-    there = replace(there, generator_hash=generator_hash(there.generator))
+    backbone = replace(there.stylegan, generator_hash=generator_hash(there.generator))
+    there = replace(there, backbone=backbone)
     made = distill("red", there, teacher=ToyTeacher(), timesteps="list:500", steps=1, progress=False)
     assert made.info.domain != "mine"
-    lost = Editor(made.mapper, made.info)
+    lost = Editor(made.learned, made.info)
     with pytest.raises(SddError, match="--generator"):
         _ = lost.domain
     library.add("mine", PARTS)
@@ -156,6 +169,7 @@ def test_the_hash_is_of_values_and_names():
 
 def test_photos_are_cropped_split_and_drawn_without_repetition():
     domain = assemble(Parts(**PARTS))
+    assert domain.whole == 12
     train, test = domain.images(100, 0, "train"), domain.images(100, 0, "test")
     assert train.shape == (11, 3, SIZE, SIZE) and test.shape == (1, 3, SIZE, SIZE)
     colours = [tuple(image[:, 0, 0].tolist()) for image in torch.cat([train, test])]
@@ -166,24 +180,25 @@ def test_photos_are_cropped_split_and_drawn_without_repetition():
 
 def test_latents_are_the_statistics_and_the_pictures():
     domain = assemble(Parts(generator="generator.pt", latents="codes.safetensors"))
-    codes = domain.extra["latents"]
-    torch.testing.assert_close(domain.latent_mean, codes.mean(0))
-    torch.testing.assert_close(domain.latent_std, codes.std(0))
+    codes = domain.latents
+    assert domain.whole == len(codes) == 20
+    torch.testing.assert_close(domain.stylegan.latent_mean, codes.mean(0))
+    torch.testing.assert_close(domain.stylegan.latent_std, codes.std(0))
     pictures = domain.images(20, 0)
     drawn = domain.generator.synthesis(codes).clamp(-1, 1)
     for picture in pictures:
         assert (drawn - picture).abs().amax((1, 2, 3)).min() < 1e-5
     # Without an encoder every picture has the mean code, from where optimisation may start.
-    assert torch.equal(domain.encoder(pictures[:2]), domain.latent_mean.expand(2, -1, -1))
+    assert torch.equal(domain.encoder(pictures[:2]), domain.stylegan.latent_mean.expand(2, -1, -1))
 
 
 def test_without_images_the_mapping_network_is_sampled():
     domain = assemble(Parts(generator="generator.pt"))
     generator = domain.generator
     w = generator.mapping(torch.randn(20_000, STYLE_DIM, generator=torch.Generator().manual_seed(3)))
-    torch.testing.assert_close(domain.latent_mean[0], w.mean(0), atol=0.1, rtol=0)
-    torch.testing.assert_close(domain.latent_std[3], w.std(0), atol=0.1, rtol=0)
-    codes = domain.extra["latents"]
+    torch.testing.assert_close(domain.stylegan.latent_mean[0], w.mean(0), atol=0.1, rtol=0)
+    torch.testing.assert_close(domain.stylegan.latent_std[3], w.std(0), atol=0.1, rtol=0)
+    codes = domain.latents
     assert torch.equal(codes[:, 0], codes[:, -1])
     # Truncation: nearer to the mean than samples are.
     torch.testing.assert_close(codes.std(0)[0], 0.7 * w.std(0), atol=0.15, rtol=0)
@@ -248,15 +263,15 @@ def container(tmp_path, monkeypatch):
 
 def test_one_e4e_file_is_generator_and_encoder(container, tmp_path):
     domain = assemble(Parts(generator=str(container), encoder=str(container)))
-    assert domain.generator_hash == generator_hash(toy_domain().generator)
+    assert domain.stylegan.generator_hash == generator_hash(toy_domain().generator)
     with torch.no_grad():
         codes = domain.encoder(torch.zeros(2, 3, SIZE, SIZE))
-    assert codes.shape == (2, *domain.latent_mean.shape) and codes.isfinite().all()
+    assert codes.shape == (2, *domain.stylegan.latent_mean.shape) and codes.isfinite().all()
     # The same generator in a file of its own has the same hash, so that editors know it again.
     torch.save({"g_ema": toy_domain().generator.state_dict()}, tmp_path / "alone.pt")
     with pytest.warns(UserWarning, match="no latent_avg"):
         alone = assemble(Parts(generator=str(tmp_path / "alone.pt")))
-    assert alone.generator_hash == domain.generator_hash
+    assert alone.stylegan.generator_hash == domain.stylegan.generator_hash
 
 
 def test_a_part_of_the_wrong_kind_is_named(container, tmp_path):
@@ -267,4 +282,4 @@ def test_a_part_of_the_wrong_kind_is_named(container, tmp_path):
     torch.save(torch.zeros(4, 6, STYLE_DIM), tmp_path / "short.pt")
     with pytest.raises(SddError, match=r"short.pt holds 4x6x8, but the generator takes W\+ codes Nx8x8"):
         assemble(both(latents=str(tmp_path / "short.pt")))
-    assert len(assemble(both(latents=str(tmp_path / "codes.pt"))).extra["latents"]) == 4
+    assert len(assemble(both(latents=str(tmp_path / "codes.pt"))).latents) == 4

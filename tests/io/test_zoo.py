@@ -31,7 +31,8 @@ def test_domain_presets_name_parts_of_the_right_kind():
 
 
 def test_kinds_are_those_that_load_knows():
-    parts = {"generator", "encoder", "identity", "vae"}  # what a model is for, where several formats serve
+    # What a model is for, where several formats serve.
+    parts = {"generator", "encoder", "identity", "face-detector", "vae"}
     assert {entry.kind for entry in zoo.ENTRIES.values()} <= parts | set(kinds())
 
 

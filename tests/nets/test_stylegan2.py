@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sdd.nets.convolution import GroupedSumConv2d
 from sdd.nets.stylegan2 import Generator
 
 CHANNELS = {4: 12, 8: 12, 16: 8, 32: 6}
@@ -190,11 +189,3 @@ def test_what_it_refuses():
         Generator(48)
     with pytest.raises(ValueError, match=r"\[32\] are missing"):
         Generator(32, channels={"4": 4, "8": 4, "16": 4})
-
-
-def test_grouped_sums_are_the_convolution():
-    conv = GroupedSumConv2d(200, 6, 3, 2, 1).requires_grad_(False)
-    x = random(2, 200, 9, 9)
-    want = F.conv2d(x.double(), conv.weight.double(), None, 2, 1)
-    assert torch.allclose(conv(x).double(), want, atol=1e-5)
-    assert torch.allclose(conv.double()(x.double()), want)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sdd.domains.parts import licences_of
 from sdd.editor import Editor, EditorInfo
 from sdd.errors import SddError
 from sdd.io import load
@@ -36,22 +37,28 @@ def import_mapper(path: Path, loaded: Loaded, domain: Domain, prompt: str | None
     Args:
         path: the mapper's file, for messages and notes.
         loaded: what `read_mapper` found in it.
-        prompt: the text it was trained for; None for what the file says, else its name.
+        prompt: the text it was trained for; None for what the file says, which may be nothing.
 
     Raises:
         SddError: the mapper does not fit the generator's codes.
     """
     mapper = loaded.module
     info = EditorInfo(
-        prompt=prompt or str(loaded.config.get("description") or path.stem.replace("_", " ")),
+        prompt=prompt or str(loaded.config.get("description") or "")[:1000],
         domain=domain.name,
-        generator=domain.generator_hash,
-        mapper=mapper.config(),
+        generator=domain.stylegan.generator_hash,
+        crop=domain.crop,
+        manipulator={"kind": "stylegan", "mapper": mapper.config()},
         versions={name: version(name) for name in ("sdd", "torch")},
-        notes=[f"Imported from {path.name}, trained elsewhere.", *loaded.warnings, *domain.extra.get("notes", ())],
+        # No teacher of ours had a part in it: only what it is used with has a say in how it may be used.
+        notes=[
+            f"Imported from {path.name}, trained elsewhere.",
+            *loaded.warnings,
+            *licences_of(domain.notes, "generator", "encoder"),
+        ],
     )
     editor = Editor(mapper, info, domain)
-    codes = domain.latent_mean[None]
+    codes = domain.stylegan.latent_mean[None]
     try:
         with torch.no_grad():
             mapper(codes if mapper.space == "wplus" else domain.generator.styles(codes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdd.editor import Composition, domain_warning
-from sdd.errors import SddError
+from sdd.beyond.blend import blend, padded_quad
+from sdd.editor import Composition, Edit, domain_warning
+from sdd.errors import SddError, guarded
 from sdd.io.pictures.folder import Source
-from sdd.io.pictures.read import open_image
-from sdd.io.pictures.shape import fit
-from sdd.io.pictures.write import save_png
+from sdd.io.pictures.read import open_image, open_layers, parse_colour
+from sdd.io.pictures.shape import fit, to_tensor
+from sdd.io.pictures.transparency import transparent_again
+from sdd.io.pictures.write import from_tensor, save_png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
-
-    from sdd.domains.domain import Domain
 
 
 Box = tuple[float, float, float, float]
@@ -40,7 +41,7 @@ class Wish:
         background: what shows through transparent parts, a colour.
         face: which face of a photo, counted from 1 with the largest first, or `all`.
         box: left, top, right, bottom in pixels, instead of the domain's own crop.
-        paste_back: blend the edited crop into the whole picture at its own resolution.
+        blended: lay the edit into the picture, at its own size; else what comes back is what the manipulator draws.
     """
 
     strengths: tuple[float, ...] = (1.0,)
@@ -49,7 +50,7 @@ class Wish:
     background: str = "white"
     face: str = "1"
     box: Box | None = None
-    paste_back: bool = False
+    blended: bool = True
 
 
 @dataclass
@@ -81,24 +82,23 @@ def edit_pictures(
 
     Args:
         sources: the pictures.
-        outputs: where each result goes (`sdd.io.images.output_paths`).
+        outputs: where each result goes (`sdd.io.pictures.folder.output_paths`).
         progress: called with the number of pictures finished since the last call.
 
     Raises:
-        SddError: an output cannot be written, or what is wished for does not exist (a level, say).
+        SddError: what is wished for does not exist (a level, say).
     """
     outcome = Outcome()
-    domain = editors.domain
-    taken = {path.resolve() for path in outputs} | {source.path.resolve() for source in sources}
+    taken = {os.path.realpath(path) for path in (*outputs, *(source.path for source in sources))}
     waiting: list[_Crop] = []
     since = 0
     for index, source in enumerate(sources):
         since += 1
         try:
-            waiting += _crops(index, open_image(source.path, wish.background), domain, wish)
+            with guarded(str(source.path), "a picture that can be edited"):
+                waiting += _crops(index, open_image(source.path, wish.background), editors, wish)
         except SddError as error:
-            text = str(error)
-            outcome.broken.append(text if str(source.path) in text else f"{source.path}: {text}")
+            outcome.broken.append(_about(source.path, error))
         if waiting and (len(waiting) >= BATCH or index == len(sources) - 1):
             _flush(waiting, sources, outputs, editors, wish, taken, outcome)
             waiting = []
@@ -108,17 +108,17 @@ def edit_pictures(
     return outcome
 
 
-def _crops(index: int, photo: Image, domain: Domain, wish: Wish) -> list[_Crop]:
+def _about(path: Path, error: SddError) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def _crops(index: int, photo: Image, editors: Composition, wish: Wish) -> list[_Crop]:
     """The parts of a picture that the domain's generator knows."""
     from sdd.io.pictures.crop import crop, quads
-    from sdd.io.pictures.quad import box_quad
 
-    rule, size = domain.extra.get("crop"), domain.image_size
+    rule, size = editors.crop, editors.image_size
     if rule is None and wish.box is None:  # a drawn portrait: all of it, on its own background
-        side, (width, height) = max(photo.size), photo.size
-        left, top = (width - side) / 2, (height - side) / 2
-        quad = box_quad((left, top, left + side, top + side))
-        return [_Crop(index, None, quad, fit(photo, size, "pad"))]
+        return [_Crop(index, None, padded_quad(*photo.size), fit(photo, size, "pad"))]
     found = quads(photo, rule or "centre", wish.face, wish.box)
     cut = []
     for number, quad in enumerate(found, 1):
@@ -132,7 +132,7 @@ def _flush(
     outputs: Sequence[Path],
     editors: Composition,
     wish: Wish,
-    taken: set[Path],
+    taken: set[str],
     outcome: Outcome,
 ) -> None:
     """Edit what waits, in one batch, and save it."""
@@ -140,39 +140,47 @@ def _flush(
     batch = torch.stack([crop.image for crop in crops])
     # Of the report only the dB are told: identities need not be compared.
     edit = editors.edit(batch, strengths, wish.levels, None, wish.refine, identity=False)
-    results = edit.images.cpu()
-    for crop, quality in zip(crops, edit.inversion.psnr.tolist(), strict=True):
+    for crop, quality in zip(crops, edit.psnr.tolist(), strict=True):
         outcome.psnr.append(quality)
         if (warning := domain_warning(quality, editors.domain)) is not None:
             outcome.warnings.append(f"{sources[crop.source].path}: {warning}")
     for index in dict.fromkeys(crop.source for crop in crops):
         mine = [i for i, crop in enumerate(crops) if crop.source == index]
-        if wish.paste_back:
-            photo = open_image(sources[index].path, wish.background)
-            for i in mine:
-                photo = _paste(photo, results[i], crops[i], editors.domain)
-            outcome.written.append(save_png(photo, outputs[index]))
-            continue
-        for i in mine:
-            path = outputs[index]
-            if (number := crops[i].number) is not None:
-                path = _free(path, number, taken)
-            outcome.written.append(save_png(results[i], path))
+        try:
+            with guarded(str(sources[index].path), "a picture that can be edited"):
+                if wish.blended:
+                    picture = _blended(sources[index].path, [crops[i] for i in mine], edit, mine, editors, wish)
+                    outcome.written.append(save_png(picture, outputs[index]))
+                    continue
+                for i in mine:
+                    path = outputs[index]
+                    if (number := crops[i].number) is not None:
+                        path = _free(path, number, taken)
+                    outcome.written.append(save_png(edit.images[i], path))
+        except SddError as error:  # such as an output that is a link: the other pictures have other outputs
+            outcome.broken.append(_about(sources[index].path, error))
 
 
-def _paste(photo: Image, edited: Tensor, crop: _Crop, domain: Domain) -> Image:
-    from sdd.io.pictures.crop import paste_back
+def _blended(
+    path: Path, crops: Sequence[_Crop], edit: Edit, at: Sequence[int], editors: Composition, wish: Wish
+) -> Image:
+    """The edits of a picture's parts laid into it, at its own size, its transparency kept."""
+    before, layer = open_layers(path, wish.background)
+    result = to_tensor(before)
+    for crop, i in zip(crops, at, strict=True):
+        edited, unedited = edit.images[i].cpu(), edit.unedited[i].cpu()
+        if editors.crop == "car":  # the picture lies in the middle three quarters of what is drawn
+            margin = edited.shape[1] // 8
+            edited, unedited = (drawn[:, margin : drawn.shape[1] - margin] for drawn in (edited, unedited))
+        result = blend(result, edited, unedited, crop.quad)
+    after = from_tensor(result)
+    return after if layer is None else transparent_again(layer, before, after, parse_colour(wish.background))
 
-    if domain.extra.get("crop") == "car":
-        margin = edited.shape[1] // 8
-        edited = edited[:, margin : edited.shape[1] - margin]
-    return paste_back(photo, edited, crop.quad)
 
-
-def _free(path: Path, number: int, taken: set[Path]) -> Path:
+def _free(path: Path, number: int, taken: set[str]) -> Path:
     """The name of one face's picture, which no other picture has."""
     name = f"{path.stem}-face{number}"
-    while (candidate := path.with_name(f"{name}.png")).resolve() in taken:
+    while os.path.realpath(candidate := path.with_name(f"{name}.png")) in taken:
         name += "-"
-    taken.add(candidate.resolve())
+    taken.add(os.path.realpath(candidate))
     return candidate

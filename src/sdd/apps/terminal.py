@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import warnings
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from typer import Abort
 from typer.core import TyperGroup
 
-from sdd.errors import SddError
+from sdd.errors import LONGEST, SddError, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +29,14 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 class Guarded(TyperGroup):
     """A group of commands that turns every failure into one sentence on standard error."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """As typer's; what it quotes of a wrong command line is cut."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except Exception as error:
+            _shorten(error)
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; exits with 2 for bad input, 130 for Ctrl-C."""
         try:
@@ -37,12 +46,19 @@ class Guarded(TyperGroup):
             # What knows how to go on says so in the exception; otherwise there is nothing to keep.
             ctx.exit(fail(str(stop) or "stopped", INTERRUPTED))
         except Exception as error:
+            _shorten(error)
             broken_pipe = isinstance(error, OSError) and error.errno == errno.EPIPE
             if broken_pipe or isinstance(error, Abort) or hasattr(error, "exit_code"):
                 raise  # typer's own ways to stop, which it handles itself
             if os.environ.get("SDD_DEBUG"):
                 raise
             ctx.exit(fail(_sentence(error)))
+
+
+def _shorten(error: Exception) -> None:
+    """Cut the message of one of typer's own errors: it quotes what was typed, which may be anything."""
+    if isinstance(message := getattr(error, "message", None), str):
+        error.message = one_line(message)  # type: ignore[attr-defined]
 
 
 def _sentence(error: Exception) -> str:
@@ -59,13 +75,28 @@ def _sentence(error: Exception) -> str:
 
 def fail(sentence: str, code: int = BAD_INPUT) -> int:
     """Print one sentence on standard error and return the exit code."""
-    print(f"sdd: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"sdd: {one_line(sentence, 2 * LONGEST)}", file=sys.stderr)
     return code
 
 
 def warn(sentence: str) -> None:
     """Print one warning on standard error."""
-    print(f"warning: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"warning: {one_line(sentence, 2 * LONGEST)}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Print lines of text on standard output, without what steers a terminal: they quote files and their names."""
+    print(printable(text))
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON on standard output; what steers a terminal is written as \\uXXXX: nothing is lost."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    print(text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text))
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1]
 
 
 @contextmanager
@@ -83,10 +114,16 @@ def _warnings_as_sentences() -> Iterator[None]:
 
 
 def console() -> Console:
-    """Where results are printed."""
-    from rich.console import Console
+    """Where results are printed. Tables and texts quote files: what steers a terminal is left out of them."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
-    return Console(highlight=False, soft_wrap=True)
+    class Plain(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    return Plain(highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -110,8 +147,8 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
     finite = [v for v in values if v == v and abs(v) != float("inf")]
     if not finite:
         return ""
-    low, span = min(finite), max(finite) - min(finite)
+    low, high = min(finite), max(finite)
+    span = high / 16 - low / 16  # of the largest floats the difference itself is infinite
     return "".join(
-        _BLOCKS[min(7, int(8 * (v - low) / span)) if span else 3] if v == v and abs(v) != float("inf") else " "
-        for v in values
+        _BLOCKS[min(7, int((v / 16 - low / 16) / span * 8)) if span else 3] if v in finite else " " for v in values
     )

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from sdd.domains.domain import Domain
 from sdd.domains.parts import Parts, absolute, licences, note_path, resolved_teacher, write_parts
-from sdd.domains.photos import Pictures
+from sdd.domains.photos import Drawn, Photos, drawn_codes, folder_domain, photo_crop
 from sdd.errors import SddError
 from sdd.io import zoo
 from sdd.io.checkpoints.hash import generator_hash
+from sdd.manipulators.backbone import Backbone
 from sdd.manipulators.codes import code_statistics
 from sdd.manipulators.inversion import Inverter, MeanCode
 
@@ -26,8 +29,7 @@ if TYPE_CHECKING:
     from sdd.domains.domain import Domain
     from sdd.nets.stylegan2 import Generator
 
-
-# --- Putting the parts together --------------------------------------------------------------------------------------
+__all__ = ["assemble", "folder_domain"]
 
 
 def assemble(parts: Parts, name: str | None = None) -> Domain:
@@ -36,8 +38,6 @@ def assemble(parts: Parts, name: str | None = None) -> Domain:
     Raises:
         SddError: a part is missing, is something else than it is given for, or does not fit the others.
     """
-    from sdd.domains.domain import Domain
-
     generator = _net(parts.generator, "generator")
     layers, width = generator.n_latent, generator.style_dim
     hashed = generator_hash(generator)
@@ -51,22 +51,26 @@ def assemble(parts: Parts, name: str | None = None) -> Domain:
         if net is not None:
             net.eval().requires_grad_(False)
     _fits(encoder, generator, parts)
-    pictures = Pictures(parts, generator, latents)
     if latents is None and parts.images is None:
-        latents = pictures.codes
+        latents = drawn_codes(generator)
+    draw: Photos | Drawn
+    if parts.images is not None:
+        draw = Photos(parts.images, partial(photo_crop, rule=parts.crop, size=generator.size))
+    else:
+        assert latents is not None, "given, or drawn above"
+        draw = Drawn(generator, latents)
     domain = Domain(
         name=name or Path(parts.generator).stem,
         image_size=generator.size,
-        generator=generator,
-        encoder=encoder,
-        identity=identity,
-        latent_mean=mean,
-        latent_std=std,
-        generator_hash=hashed,
         teacher=resolved_teacher(parts.teacher),
-        draw=pictures,
+        draw=draw,
+        backbone=Backbone(generator, encoder, mean, std, hashed),
+        identity=identity,
         expected_psnr=parts.expected_psnr,
-        extra={"crop": parts.crop, "notes": licences(parts)} | ({} if latents is None else {"latents": latents}),
+        latents=latents,
+        crop=parts.crop,
+        notes=tuple(licences(parts)),
+        whole=len(draw),
     )
     with suppress(SddError):  # a note is a convenience; a read-only home must not stop anyone from working
         write_parts(note_path(hashed), absolute(parts).model_copy(update={"generator_hash": hashed}))

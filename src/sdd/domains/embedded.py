@@ -33,6 +33,7 @@ def embedded() -> Domain:
     from safetensors import safe_open
 
     from sdd.domains import avatars
+    from sdd.manipulators.backbone import Backbone
     from sdd.nets.arcface import IRSE
     from sdd.nets.compact import CompactEncoder
     from sdd.nets.stylegan2 import Generator
@@ -63,13 +64,9 @@ def embedded() -> Domain:
     return Domain(
         name=EMBEDDED,
         image_size=avatars.IMAGE_SIZE,
-        generator=generator,
-        encoder=encoder,
-        identity=identity,
-        latent_mean=mean,
-        latent_std=std,
-        generator_hash=config["hash"],
         teacher=str(folder / "teacher"),
         draw=lambda n, seed, split: avatars.render(avatars.sample(n, seed, split)),
+        backbone=Backbone(generator, encoder, mean, std, config["hash"]),
+        identity=identity,
         expected_psnr=config.get("psnr"),
     )

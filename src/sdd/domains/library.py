@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ from sdd.manipulators.inversion import invert
 
 if TYPE_CHECKING:
     import torch
+
+
+POOR = 10.0  # dB, below which a picture that was inverted is hardly the same picture
 
 
 def names() -> list[str]:
@@ -53,7 +57,8 @@ def matching(name: str, generator_hash: str, device: str | torch.device = "cpu")
     """
     if name in names():
         found = get(name, device)
-        if found.generator_hash == generator_hash or name == EMBEDDED:
+        own = "" if found.backbone is None else found.backbone.generator_hash
+        if own == generator_hash or name == EMBEDDED:
             return found
     return by_generator(generator_hash).to(device)
 
@@ -89,7 +94,14 @@ def add(name: str, parts: dict[str, Any] | None = None, replace: bool = False) -
     domain = assemble(checked, name)
     if checked.images is not None and checked.encoder is not None:
         domain.expected_psnr = _expected_psnr(domain)
-    facts = {"expected_psnr": domain.expected_psnr, "generator_hash": domain.generator_hash}
+        if domain.expected_psnr < POOR:
+            warnings.warn(
+                f"the pictures of domain {name!r} come back from its encoder at {domain.expected_psnr:.1f} dB, where "
+                f"{POOR:g} dB are a poor likeness, so that edits will hardly resemble their sources; give the encoder "
+                f"that was trained for this generator (--encoder), or the right part of each photo (--crop)",
+                stacklevel=2,
+            )
+    facts = {"expected_psnr": domain.expected_psnr, "generator_hash": domain.stylegan.generator_hash}
     write_parts(saved_folder() / f"{name}.toml", absolute(checked).model_copy(update=facts))
     return domain
 
@@ -142,7 +154,7 @@ def by_generator(generator_hash: str) -> Domain:
         parts = parse_parts(tomllib.loads(note.read_text("utf-8")), str(note))
         with suppress(SddError):  # a part may have been moved since; then say what to give
             domain = assemble(parts)
-            if domain.generator_hash == generator_hash:
+            if domain.stylegan.generator_hash == generator_hash:
                 return domain
     raise SddError(
         f"this editor needs the generator {generator_hash[:12]}, which is not known on this machine; give its file "
@@ -152,4 +164,4 @@ def by_generator(generator_hash: str) -> Domain:
 
 def _expected_psnr(domain: Domain) -> float:
     """What a few pictures of the domain invert with, dB."""
-    return round(float(invert(domain.images(4, seed=0), domain).psnr.mean()), 2)
+    return round(float(invert(domain.images(4, seed=0), domain.stylegan).psnr.mean()), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ class Parts(BaseModel):
         identity: file or zoo name of an IR-SE network.
         images: folder of photos to train on, cropped by `crop`.
         latents: file of W+ codes (N, L, D) to train on instead.
-        crop: which part of a photo the generator knows: `face`, `centre` or `car` (`sdd.faces.quads`).
+        crop: which part of a photo the generator knows: `face`, `centre` or `car` (`sdd.io.pictures.crop.quads`).
         teacher: diffusers folder, hub id or zoo name.
         expected_psnr: dB, what a picture of the domain inverts with, where it was measured.
         generator_hash: SHA-256 of the generator's tensors; filled in when the domain is saved.
@@ -82,8 +83,18 @@ def resolved_teacher(given: str) -> str:
     return str(zoo.resolve(given)) if entry.file is not None else str(entry.hub)
 
 
-def licences(parts: Parts) -> list[str]:
-    """One sentence for each part whose licence the zoo knows; an editor carries them on."""
-    named = {key: getattr(parts, key) for key in ("generator", "encoder", "identity", "teacher")}
+def licences(parts: Parts | None = None, **named: str) -> list[str]:
+    """One sentence for each part whose licence the zoo knows; an editor carries them on.
+
+    Args:
+        named: parts by role, where there is no `Parts`.
+    """
+    if parts is not None:
+        named = {key: getattr(parts, key) for key in ("generator", "encoder", "identity", "teacher")}
     known = {key: zoo.ENTRIES[value] for key, value in named.items() if value in zoo.ENTRIES}
     return [f"{key} {entry.name}: {entry.licence}." for key, entry in known.items()]
+
+
+def licences_of(notes: Iterable[str], *roles: str) -> list[str]:
+    """Those of the sentences of `licences` that are about a generator, an encoder, ..."""
+    return [note for note in notes if note.partition(" ")[0] in roles]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sdd.domains.parts import Parts
+from sdd.domains.domain import Domain
+from sdd.domains.parts import licences, resolved_teacher
 from sdd.errors import SddError
 from sdd.manipulators.codes import code_statistics, sample_codes
 
@@ -19,49 +23,84 @@ if TYPE_CHECKING:
 
 _DRAWN = 512  # codes that a domain without images or latents offers for training
 _TRUNCATION = 0.7  # of those codes, as published samples have it
+_HELD_OUT = 10  # every tenth picture is for tests
+_FOLDER_SIZE = 128  # px, as the embedded domain: what a processor without an accelerator learns on
 
 
-class Pictures:
-    """Draws images of the domain: the user's photos, cropped; else what the generator makes of latents or samples."""
+class Photos:
+    """Draws pictures from a folder of photos.
 
-    def __init__(self, parts: Parts, generator: Generator, latents: Tensor | None) -> None:
-        self.parts, self.generator = parts, generator
-        self.codes = latents
-        if latents is None and parts.images is None:
-            with torch.no_grad():
-                w, mean = sample_codes(generator, _DRAWN), code_statistics(generator)[0]
-            self.codes = (mean + _TRUNCATION * (w - mean))[:, None].expand(-1, generator.n_latent, -1).contiguous()
-        self.files = _files(parts.images) if parts.images is not None else []
+    Args:
+        folder: searched through, subfolders included.
+        cut: what a photo of the folder becomes, (3, S, S) in [-1, 1].
 
-    @torch.no_grad()
+    Raises:
+        SddError: there is no such folder, or no picture in it.
+    """
+
+    def __init__(self, folder: str | Path, cut: Callable[[Path], Tensor]) -> None:
+        self.folder, self.cut = folder, cut
+        self.files = _files(folder)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
     def __call__(self, n: int, seed: int, split: str) -> Tensor:
-        """At most `n` images (n, 3, S, S) of a split, each at most once; `test` is every tenth, the rest is `train`."""
-        total = len(self.files) if self.files else len(self.codes if self.codes is not None else [])
-        held_out = range(9, total, 10) if total >= 10 else range(total)  # too few to hold any out
-        held_in = [i for i in range(total) if i % 10 != 9] if total >= 10 else list(range(total))
-        pool = list(held_out) if split == "test" else held_in
-        order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()
-        chosen = [pool[i] for i in order]
-        if self.files:
-            return self._photos(chosen, n)
-        assert self.codes is not None, "without photos there are codes"
-        device = next(self.generator.parameters()).device
-        parts = [self.generator.synthesis(self.codes[i : i + 1].to(device)).clamp(-1, 1).cpu() for i in chosen[:n]]
-        return torch.cat(parts) if parts else torch.zeros(0, 3, self.generator.size, self.generator.size)
+        """At most `n` photos (n, 3, S, S) of a split, each at most once.
 
-    def _photos(self, chosen: list[int], n: int) -> Tensor:
+        One that cannot be used is passed over: a photo without a face must not stop a training on a thousand.
+
+        Raises:
+            SddError: none can be used.
+        """
         crops: list[Tensor] = []
         trouble: SddError | None = None
-        for index in chosen:
+        for index in shuffled(len(self.files), seed, split):
             if len(crops) == n:
                 break
             try:
-                crops.append(photo_crop(self.files[index], self.parts.crop, self.generator.size))
-            except SddError as error:  # one photo without a face must not stop a training on a thousand
+                crops.append(self.cut(self.files[index]))
+            except SddError as error:
                 trouble = error
         if not crops and trouble is not None:
-            raise SddError(f"none of the photos in {self.parts.images} can be used: {trouble}") from trouble
+            raise SddError(f"none of the photos in {self.folder} can be used: {trouble}") from trouble
         return torch.stack(crops)
+
+
+class Drawn:
+    """Draws pictures of W+ codes (N, L, D)."""
+
+    def __init__(self, generator: Generator, codes: Tensor) -> None:
+        self.generator, self.codes = generator, codes
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @torch.no_grad()
+    def __call__(self, n: int, seed: int, split: str) -> Tensor:
+        """At most `n` pictures (n, 3, S, S) of a split, each at most once."""
+        device = next(self.generator.parameters()).device
+        chosen = shuffled(len(self.codes), seed, split)[:n]
+        parts = [self.generator.synthesis(self.codes[i : i + 1].to(device)).clamp(-1, 1).cpu() for i in chosen]
+        return torch.cat(parts) if parts else torch.zeros(0, 3, self.generator.size, self.generator.size)
+
+
+@torch.no_grad()
+def drawn_codes(generator: Generator) -> Tensor:
+    """Codes of a generator to train on where nothing else is given: (N, L, D)."""
+    w, mean = sample_codes(generator, _DRAWN), code_statistics(generator)[0]
+    return (mean + _TRUNCATION * (w - mean))[:, None].expand(-1, generator.n_latent, -1).contiguous()
+
+
+def shuffled(total: int, seed: int, split: str) -> list[int]:
+    """The indices of a split among `total`, in the order of a seed: `test` is every tenth, the rest is `train`.
+
+    Of fewer than ten none are held out: both splits are all of them.
+    """
+    pool: Sequence[int] = range(total)
+    if total >= _HELD_OUT:
+        pool = [i for i in pool if (i % _HELD_OUT == _HELD_OUT - 1) == (split == "test")]
+    return [pool[i] for i in torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).tolist()]
 
 
 def photo_crop(path: Path, rule: str, size: int) -> Tensor:
@@ -77,10 +116,44 @@ def photo_crop(path: Path, rule: str, size: int) -> Tensor:
     return crop(photo, quads(photo, rule)[0], rule, size)
 
 
-def _files(folder: str) -> list[Path]:
+def folder_domain(images: str | Path, teacher: str, size: int = _FOLDER_SIZE, crop: str = "centre") -> Domain:
+    """A domain that is a folder of pictures: no generator, no encoder, nothing but the pictures and who knows them.
+
+    Args:
+        images: the folder; the domain has its name.
+        teacher: diffusers folder, hub id or zoo name of a diffusion model that knows such pictures.
+        size: side of the domain's pictures, pixels.
+        crop: which part of each picture is taken; "centre" is the largest square in its middle.
+
+    Raises:
+        SddError: there is no such folder, or no picture in it.
+    """
+    draw = Photos(images, partial(photo_crop, rule=crop, size=size))
+    name = Path(images).expanduser().absolute().name or "pictures"
+    return Domain(
+        name=name, image_size=size, teacher=resolved_teacher(teacher), draw=draw, crop=crop,
+        notes=tuple(licences(teacher=teacher)), whole=len(draw),
+    )  # fmt: skip
+
+
+def with_photos(domain: Domain, images: str | Path) -> Domain:
+    """The same domain with the pictures of a folder to learn on, each taken whole, on its own background.
+
+    Raises:
+        SddError: there is no such folder, or no picture in it.
+    """
+    from sdd.io.pictures.read import read_fitted
+
+    draw = Photos(images, lambda path: read_fitted(path, domain.image_size, "pad"))
+    return replace(domain, draw=draw, latents=None, whole=len(draw))
+
+
+def _files(folder: str | Path) -> list[Path]:
     from sdd.io.pictures.folder import find
 
     # Ordered by a hash of the name, so that the split neither follows the camera's numbering nor moves when the
     # folder does.
     sources = find([Path(folder).expanduser()])
-    return [s.path for s in sorted(sources, key=lambda s: hashlib.sha256(str(s.name).encode()).digest())]
+    return [
+        s.path for s in sorted(sources, key=lambda s: hashlib.sha256(str(s.name).encode(errors="replace")).digest())
+    ]

@@ -3,40 +3,50 @@
     python -m sdd.evaluate.benchmark reconstruction     encoder and generator: PSNR, attributes that survive
     python -m sdd.evaluate.benchmark judge              the judge against the truth
     python -m sdd.evaluate.benchmark teacher            50 DDIM steps at guidance 5: does the judge find what was asked?
-    python -m sdd.evaluate.benchmark guidance           sds, csd and dds against each other
-    python -m sdd.evaluate.benchmark editors            one editor for each prompt: success, side effects, gain
+    python -m sdd.evaluate.benchmark editors            one editor for each prompt: success, side effects, gain, axioms
+    python -m sdd.evaluate.benchmark ablation           each departure from the paper added and left out
+    python -m sdd.evaluate.benchmark manipulators       the kinds of manipulator against each other
+    python -m sdd.evaluate.benchmark guidance           sds, csd, dds, pds and asd against each other
+    python -m sdd.evaluate.benchmark search             S of every variant of the hybrid quality score
     python -m sdd.evaluate.benchmark hqs                the hybrid quality score against measured gain; strategies
     python -m sdd.evaluate.benchmark speed              training, editing, start-up
-    python -m sdd.evaluate.benchmark all
+    python -m sdd.evaluate.benchmark all                all but the ablation, which takes hours
 
-Every figure is printed and saved as JSON with seed, machine and date; `python -m sdd.evaluate.report` makes
-docs/avatars.md of them. Editors are kept and used again as long as the generator, the teacher and the training options
-are the same.
+Every figure is printed and saved as JSON with seed, machine and date; `python -m sdd.evaluate.page` makes
+docs/avatars.md of them. Editors are kept and used again as long as the generator, the teacher, the training options and
+the code that trains are the same.
 """
 
 from __future__ import annotations
 
 from sdd.errors import SddError
 from sdd.evaluate.command import CONSOLE, OUT, PICTURES, Kept, Out, Pictures, Quick, Seed, app
+from sdd.evaluate.tables.ablation import VALIDATION, ablation_command
 from sdd.evaluate.tables.editors import editors_command
 from sdd.evaluate.tables.guidances import guidance_command
 from sdd.evaluate.tables.judging import judge_command
+from sdd.evaluate.tables.manipulators import manipulators_command
 from sdd.evaluate.tables.reconstruction import reconstruction_command
 from sdd.evaluate.tables.scores import hqs_command
+from sdd.evaluate.tables.search import search_command
 from sdd.evaluate.tables.speed import speed_command
 from sdd.evaluate.tables.teaching import teacher_command
+
+__all__ = ["ablation_command", "all_command", "main"]
 
 
 @app.command("all")
 def all_command(
     seed: Seed = 0, quick: Quick = False, out: Out = OUT, kept: Kept = None, pictures: Pictures = PICTURES
 ) -> None:
-    """Everything, one after the other."""
+    """Everything but the ablation, one after the other."""
     judge_command(None, seed, quick, out)
     reconstruction_command(None, seed, quick, out, pictures)
     teacher_command(None, seed, quick, out, pictures)
-    guidance_command(None, seed, quick, out, kept)
     editors_command(None, seed, quick, out, kept, pictures)
+    manipulators_command(None, seed, quick, out, kept, pictures)
+    guidance_command(None, VALIDATION, quick, out, kept)
+    search_command(None, seed, quick, out)
     hqs_command(None, seed, quick, out, kept)
     speed_command(None, seed, quick, out, kept)
 

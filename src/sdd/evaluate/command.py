@@ -20,6 +20,7 @@ CONSOLE = Console()
 
 
 def listed(timesteps: Sequence[int]) -> str:
+    """Timesteps, shortened where there are many."""
     return (
         ", ".join(map(str, timesteps)) if len(timesteps) < 6 else f"{timesteps[0]} … {timesteps[-1]} ({len(timesteps)})"
     )
@@ -38,26 +39,31 @@ OUT, PICTURES = Path("docs/figures"), Path("docs/images")
 
 
 def kept_folder(folder: Path | None) -> Path:
+    """Where trained editors are kept."""
     return folder or Path(os.environ.get("SDD_HOME", Path.home() / ".cache" / "sdd")) / "editors"
 
 
-def finish(name: str, found: dict[str, Any], n: int, seed: int, out: Path) -> None:
-    """Save figures, and print them."""
+def write(name: str, found: dict[str, Any], n: int, seed: int, out: Path, edition: int = 1) -> None:
+    """Save figures with the command, the machine and the date."""
     said = " ".join(sys.argv[1:]) if Path(sys.argv[0]).stem == "benchmark" else f"{name} --n {n} --seed {seed}"
-    quoted = {"command": f"python -m sdd.evaluate.benchmark {said}", "n": n, "seed": seed}
+    quoted = {"command": f"python -m sdd.evaluate.benchmark {said}", "n": n, "seed": seed, "edition": edition}
     write_text(out / f"{name}.json", json.dumps({**quoted, "machine": machine(), **found}, indent=1) + "\n")
+
+
+def finish(name: str, found: dict[str, Any], n: int, seed: int, out: Path, edition: int = 1) -> None:
+    """Save figures, and print them.
+
+    Args:
+        edition: of what the part's figures mean; the page takes no other.
+    """
+    write(name, found, n, seed, out, edition)
     table = Table(title=f"{name} ({n}, seed {seed})")
-    for column in ("figure", "value"):
+    for column in ("figure", "value", "95 %"):
         table.add_column(column)
     for key, value in found["figures"].items():
-        table.add_row(key, f"{value:.4g}")
+        low, high = found.get("intervals", {}).get(key, (None, None))
+        table.add_row(key, f"{value:.4g}", "" if low is None else f"[{low:.4g}, {high:.4g}]")
     CONSOLE.print(table)
-    if name == "editors":
-        columns = ("success", "side_effects", "editability", "fidelity", "gain")
-        table = Table("prompt", *columns, "t", title="each prompt")
-        for row in found["rows"]:
-            table.add_row(row["prompt"], *(f"{row[c]:.3g}" for c in columns), listed(row["timesteps"]))
-        CONSOLE.print(table)
     for key, value in sorted(found.get("attributes", {}).items(), key=lambda kv: kv[1]):
         CONSOLE.print(f"  {key:20} {value:.4f}")
     CONSOLE.print(f"wrote {out / f'{name}.json'}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import time
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +21,20 @@ if TYPE_CHECKING:
 
 
 class Editors:
-    """Editors by prompt and options, trained when they are first asked for and kept in a folder."""
+    """Editors by prompt and options, trained when they are first asked for and kept in a folder.
 
-    def __init__(self, folder: Path, domain: Domain) -> None:
+    They are used again as long as the domain, the teacher, the options and the code that trains are the same.
+
+    Args:
+        domain: that they are trained on.
+        teacher: already loaded; None for the domain's own, loaded when it is needed.
+    """
+
+    def __init__(self, folder: Path, domain: Domain, teacher: Any = None) -> None:
         self.folder, self.domain = folder, domain
         index = Path(domain.teacher) / "unet" / "diffusion_pytorch_model.safetensors"
         self.teacher_hash = sha256_file(index) if index.is_file() else domain.teacher
-        self.teacher: Any = None
+        self.teacher: Any = teacher
 
     def path(self, text: str, seed: int, options: dict[str, Any]) -> Path:
         """Where the editor of a prompt, a seed and training options lies."""
@@ -32,8 +42,9 @@ class Editors:
             text,
             seed,
             DistillConfig.make(None, **options).model_dump(mode="json"),
-            self.domain.generator_hash,
+            self.domain.name if self.domain.backbone is None else self.domain.backbone.generator_hash,
             self.teacher_hash,
+            training_code(),
         ]
         key = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:10]
         return self.folder / f"{text.replace(' ', '-')}-{key}.safetensors"
@@ -47,7 +58,7 @@ class Editors:
             from sdd.teachers.load import load_teacher
 
             self.teacher = load_teacher(self.domain.teacher)
-        from sdd.distillation import distill
+        from sdd.training.distil import distill
 
         # The teacher's name, not the object, goes into the file: the same as `sdd train` writes.
         self.teacher.name = self.domain.name
@@ -58,3 +69,20 @@ class Editors:
         editor.save(path)
         CONSOLE.print(f"trained {text!r} at t = {listed(editor.info.timesteps)} in {seconds:.0f} s: {path.name}")
         return editor
+
+
+TRAINS = ("beyond", "manipulators", "nets", "paper", "teachers", "training")  # the packages that make an editor
+
+
+@cache
+def training_code() -> str:
+    """Names the code that trains: a hash of its syntax trees, which comments and docstrings do not change."""
+    digest = hashlib.sha256()
+    root = Path(str(files("sdd")))
+    for path in sorted(p for package in TRAINS for p in (root / package).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        digest.update(f"{path.relative_to(root)}{ast.dump(tree)}".encode())
+    return digest.hexdigest()

@@ -1,37 +1,43 @@
 """How good an edit is, where the right answer is known.
 
-x is the source picture, y the edited one, r the unedited reconstruction (x itself for methods that do not invert), c a
-counterfactual: the same person with the asked option changed. M is the set of pixels in which any channel of c and x
-differ.
+x is the source picture that the user gave, y what they get back, c a counterfactual: the same person with the asked
+option changed and nothing else. M is the set of pixels in which any channel of c and x differ. Whatever a method does
+on its way, x is never its reconstruction.
 
     editability = 1 − Σ_M |y − c| / Σ_M |x − c|      1: the exact edit; 0: nothing done
     fidelity    = PSNR of y against x outside M      dB, peak 2
-    gain        = 1 − Σ |y − c| / Σ |r − c|          over the whole picture; punishes collapse, as editability does not
-    success       = the judge reads the asked value
-    side effects  = share of the other attributes whose reading differs between r and y
+    gain        = 1 − Σ |y − c| / Σ |x − c|          over the whole picture; below 0 the source itself was nearer
 
 Where a prompt has several valid counterfactuals ("a beard" has two drawings) each picture is compared with the one for
-which its editability is largest, in all three measures. All functions are pure; images are (B, 3, H, W) in [-1, 1].
+which its editability is largest, in all three. Names in brackets are those of the counterfactual literature (Monteiro
+et al., ICLR 2023; Melistas et al., NeurIPS 2024):
+
+    success        [effectiveness]  the judge reads the asked value
+    side effects   [minimality]     share of the other attributes whose reading differs between x and y
+    composition                     PSNR against x of the edit at strength 0, after one pass and after ten
+    reversibility                   PSNR against x of the picture edited at 1, and that edited at −1
+    drift          (`sdd.evaluate.drift`)    shift, scale and colour of what lies outside M
+    realism        (`sdd.evaluate.realism`)  FID and KID in the judge's features
+
+All functions are pure; images are (B, 3, H, W) in [-1, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sdd.domains import avatars
 from sdd.errors import SddError
 from sdd.evaluate.judge import same
-from sdd.manipulators.inversion import PEAK
+from sdd.manipulators.inversion import PEAK, psnr
 
 if TYPE_CHECKING:
-    from sdd.domains.avatars.person import Avatar
-    from sdd.domains.domain import Domain
-    from sdd.evaluate.judge import Judge
+    from sdd.nets.arcface import IRSE
 
 
 def change_mask(source: Tensor, counterfactual: Tensor) -> Tensor:
@@ -55,11 +61,35 @@ def fidelity(edited: Tensor, source: Tensor, counterfactual: Tensor) -> Tensor:
     return 10 * torch.log10(PEAK**2 / error.clamp_min(PEAK**2 * 1e-12))
 
 
-def gain(edited: Tensor, reconstruction: Tensor, counterfactual: Tensor) -> Tensor:
-    """1 − Σ |y − c| / Σ |r − c| over the whole picture, (B,); nan where the reconstruction is the counterfactual."""
+def gain(edited: Tensor, source: Tensor, counterfactual: Tensor) -> Tensor:
+    """1 − Σ |y − c| / Σ |x − c| over the whole picture, (B,); nan where source and counterfactual are equal."""
     left = (edited - counterfactual).abs().double().flatten(1).sum(1)
-    whole = (reconstruction - counterfactual).abs().double().flatten(1).sum(1)
+    whole = (source - counterfactual).abs().double().flatten(1).sum(1)
     return 1 - left / whole.where(whole > 0, torch.nan)
+
+
+def mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference of each pair of pictures, (B,) float64, in [0, 4]."""
+    return (a - b).double().square().flatten(1).mean(1)
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity of each pair of pictures (Wang et al., 2004; Gaussian window of 11), (B,), at most 1.
+
+    Raises:
+        SddError: torchmetrics is not installed.
+    """
+    try:
+        from torchmetrics.functional.image import structural_similarity_index_measure
+    except ImportError as error:
+        raise SddError("SSIM needs torchmetrics; install it with: pip install 'sdd[metrics]'") from error
+    if len(a) == 0:
+        return torch.zeros(0, dtype=torch.float64)
+    # Its comparison of luminances is of light, which is not negative: pictures in [0, 1].
+    a, b = a.double().add(1) / 2, b.double().add(1) / 2
+    found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
+    assert isinstance(found, Tensor), "without the full picture"
+    return found.reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -72,7 +102,7 @@ class Measured:
     chosen: Tensor
 
 
-def measure(edited: Tensor, source: Tensor, reconstruction: Tensor, counterfactuals: Sequence[Tensor]) -> Measured:
+def measure(edited: Tensor, source: Tensor, counterfactuals: Sequence[Tensor]) -> Measured:
     """Editability, fidelity and gain of each picture against its best counterfactual.
 
     Args:
@@ -81,51 +111,19 @@ def measure(edited: Tensor, source: Tensor, reconstruction: Tensor, counterfactu
     Raises:
         SddError: a picture without counterfactual, or shapes that do not match.
     """
-    if not len(edited) == len(source) == len(reconstruction) == len(counterfactuals):
-        raise SddError("edited pictures, sources, reconstructions and counterfactuals must be equally many")
+    if not len(edited) == len(source) == len(counterfactuals):
+        raise SddError("edited pictures, sources and counterfactuals must be equally many")
     rows = []
-    for y, x, r, options in zip(edited, source, reconstruction, counterfactuals, strict=True):
+    for y, x, options in zip(edited, source, counterfactuals, strict=True):
         if len(options) == 0:
             raise SddError("a picture has no counterfactual, so that there is nothing to compare its edit with")
         many = (len(options), -1, -1, -1)
         scores = editability(y.expand(many), x.expand(many), options)
         best = int(scores.nan_to_num(-torch.inf).argmax())
         c = options[best : best + 1]
-        rows.append((scores[best], fidelity(y[None], x[None], c)[0], gain(y[None], r[None], c)[0], torch.tensor(best)))
+        rows.append((scores[best], fidelity(y[None], x[None], c)[0], gain(y[None], x[None], c)[0], torch.tensor(best)))
     columns = [torch.stack(column) for column in zip(*rows, strict=True)] if rows else [torch.zeros(0)] * 4
     return Measured(*columns)
-
-
-def counterfactuals(person: Avatar, changes: Sequence[dict[str, Any]], size: int = avatars.IMAGE_SIZE) -> Tensor:
-    """The valid pictures of an edit, (K, 3, size, size).
-
-    Every drawing of the asked word (`Avatar.counterfactuals`), in every colour of a thing that the source does not show
-    and the prompt does not name: the beard that "a beard" adds had no colour before.
-
-    Args:
-        changes: the edits the prompt may mean, any of which is right.
-    """
-    found: dict[str, Avatar] = {}
-    for change in changes:
-        for option in person.counterfactuals(**change):
-            free = [n for n in appearing(person, option) if n in avatars.COLORS and n not in change]
-            variants = [option]
-            for name in free:
-                variants += [option.replace(**{name: value}) for value in avatars.values(name)]
-            for variant in variants:
-                found.setdefault(variant.svg(), variant)
-    return avatars.render(list(found.values()), size)
-
-
-def appearing(before: Avatar, after: Avatar) -> list[str]:
-    """Attributes the second picture shows and the first cannot."""
-    return [n for n in avatars.ATTRIBUTES if after.visible(n) and not before.visible(n)]
-
-
-def others(before: Avatar, after: Avatar, changed: Iterable[str]) -> list[str]:
-    """The attributes an edit must leave alone: visible before and after, and not the ones asked to change."""
-    asked = set(changed)
-    return [n for n in avatars.ATTRIBUTES if n not in asked and before.visible(n) and after.visible(n)]
 
 
 def side_effects(
@@ -134,10 +132,10 @@ def side_effects(
     """Share of the attributes in `kept` whose reading changed.
 
     Args:
-        before: the judge's readings (`Judge.read`) of the unedited reconstructions. after: of the edited pictures.
-        kept: for each picture the attributes it should keep (`others`). A discrete one changed if another word is read,
-            a continuous one if the reading moved by `judge.TOLERANCE` (0.25) of half its range: 4 degrees, 1.5 percent,
-            0.033.
+        before: the judge's readings (`Judge.read`) of the sources. after: of the edited pictures.
+        kept: for each picture the attributes it should keep (`Truth.kept`). A discrete one changed if another word is
+            read, a continuous one if the reading moved by `judge.TOLERANCE` (0.25) of half its range: 4 degrees, 1.5
+            percent, 0.033.
 
     Returns:
         (B,) float64, nan for a picture that keeps nothing; and for each attribute the share of pictures in which it
@@ -154,56 +152,55 @@ def side_effects(
     return torch.tensor(shares, dtype=torch.float64), each
 
 
-def identity_similarity(domain: Domain, a: Tensor, b: Tensor, batch: int = 32) -> Tensor:
-    """Cosine of the domain's identity features of two batches of pictures, (B,).
+Edit = Callable[[Tensor, float], Tensor]  # pictures and a strength → what the user gets back
 
-    Raises:
-        SddError: the domain has no identity network.
+
+def composition(edit: Edit, images: Tensor, passes: int = 1) -> Tensor:
+    """PSNR (peak 2) of pictures against what `passes` edits of strength 0, one after the other, leave of them, (B,) dB.
+
+    The axiom of composition: an edit of strength 0 is the picture itself (120 dB).
     """
-    if domain.identity is None:
-        raise SddError(f"the domain {domain.name!r} has no identity network to compare people with")
-    from sdd.nets.arcface import IRSE, identity_features
+    found = images
+    for _ in range(passes):
+        found = edit(found, 0.0)
+    return psnr(found, images)
 
-    net = domain.identity
-    assert isinstance(net, IRSE), "the one kind of identity network there is"
+
+def reversibility(edit: Edit, images: Tensor) -> Tensor:
+    """PSNR (peak 2) of pictures against what an edit at 1, and one of its result at −1, leave of them, (B,) dB."""
+    return psnr(edit(edit(images, 1.0), -1.0), images)
+
+
+def monotonicity(curve: Sequence[float]) -> float:
+    """Share of the steps of a curve that go up, in [0, 1]; nan for fewer than two points."""
+    steps = [b - a for a, b in pairwise(curve)]
+    return sum(step > 0 for step in steps) / len(steps) if steps else float("nan")
+
+
+def uniformity(curve: Sequence[float]) -> float:
+    """How evenly a curve over equally spaced strengths rises, in [0, 1].
+
+    With p_i the share that step i of n has of the whole rise, 1 − Σ |p_i − 1/n| / (2 − 2/n): 1 for a straight line, 0
+    where all happens in one step, where steps go back and forth as far as that, and where the curve does not rise.
+    nan for fewer than three points.
+    """
+    steps = [b - a for a, b in pairwise(curve)]
+    n, whole = len(steps), sum(steps)
+    if n < 2:
+        return float("nan")
+    if whole <= 0:
+        return 0.0
+    return max(0.0, 1 - sum(abs(step / whole - 1 / n) for step in steps) / (2 - 2 / n))
+
+
+def identity_similarity(net: IRSE, a: Tensor, b: Tensor, batch: int = 32) -> Tensor:
+    """Cosine of a network's identity features of two batches of pictures, (B,)."""
+    from sdd.nets.arcface import identity_features
+
     with torch.no_grad():
         pairs = zip(a.split(batch), b.split(batch), strict=True)
         parts = [(identity_features(net, p) * identity_features(net, q)).sum(1) for p, q in pairs]
     return torch.cat(parts) if parts else torch.zeros(0)
-
-
-class _Features(nn.Module):
-    """The judge as torchmetrics wants a feature network."""
-
-    def __init__(self, judge: Judge) -> None:
-        super().__init__()
-        self.judge = judge
-        self.num_features = int(judge.classifier.channels[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.judge.features(images)
-
-
-def fid(judge: Judge, real: Tensor, fake: Tensor) -> float:
-    """Fréchet distance (arXiv 1706.08500) between two sets of pictures, in the judge's features.
-
-    Not comparable to an Inception FID, and biased upwards for sets that are not much larger than the features are long.
-
-    Raises:
-        SddError: torchmetrics is not installed, or a set has fewer than two pictures.
-    """
-    try:
-        from torchmetrics.image.fid import FrechetInceptionDistance
-    except ImportError as error:
-        raise SddError("the FID needs torchmetrics; install it with: pip install 'sdd[metrics]'") from error
-    if min(len(real), len(fake)) < 2:
-        raise SddError("the FID needs at least two pictures of each kind")
-    metric = FrechetInceptionDistance(feature=_Features(judge))
-    metric.set_dtype(torch.float64)
-    for images, is_real in ((real, True), (fake, False)):
-        for part in images.split(64):
-            metric.update(part, real=is_real)
-    return float(metric.compute())
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
@@ -212,6 +209,11 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     u, v = (r - r.mean() for r in ranks)
     scale = float(torch.linalg.vector_norm(u) * torch.linalg.vector_norm(v))
     return float(u @ v) / scale if scale > 0 else float("nan")
+
+
+def jaccard(a: Sequence[int], b: Sequence[int]) -> float:
+    """|A ∩ B| / |A ∪ B| of two sets, in [0, 1]; 1 for two empty ones."""
+    return len(set(a) & set(b)) / len(set(a) | set(b)) if set(a) | set(b) else 1.0
 
 
 def _ranks(values: Sequence[float]) -> Tensor:

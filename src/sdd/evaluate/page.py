@@ -1,86 +1,119 @@
-"""Turn the benchmark's JSON files into docs/avatars.md: bar against measured, met or not.
+"""Turn the benchmark's JSON files into docs/avatars.md: bar against measured, met or not, and a section for each table.
 
-    python -m sdd.evaluate.report
+    python -m sdd.evaluate.page
 
-What has not been measured is said to be missing; nothing is filled in.
+What has not been measured, or was measured when its figures meant something else, is said to be missing; nothing is
+filled in.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sdd.errors import SddError
 from sdd.evaluate.bars import BARS, Found
 from sdd.evaluate.markdown import table
-from sdd.evaluate.plots import plot_hqs
-from sdd.evaluate.tables.editors import editors_section
-from sdd.evaluate.tables.guidances import guidance_section
-from sdd.evaluate.tables.judging import judge_section
-from sdd.evaluate.tables.reconstruction import reconstruction_section
-from sdd.evaluate.tables.scores import scores_section
-from sdd.evaluate.tables.speed import speed_section
-from sdd.evaluate.tables.teaching import teaching_section
+from sdd.evaluate.tables import (
+    ablation,
+    editors,
+    guidances,
+    judging,
+    manipulators,
+    reconstruction,
+    scores,
+    search,
+    speed,
+    teaching,
+)
 from sdd.io.files import write_text
 
-PARTS = ("reconstruction", "judge", "teacher", "guidance", "editors", "hqs", "speed")
+
+@dataclass(frozen=True)
+class Part:
+    """A table of the page: its JSON file's name, the command that measures it, and which editions its section reads."""
+
+    name: str
+    command: str
+    section: Callable[[dict[str, Any], Path | None], list[str]]
+    editions: tuple[int, ...]
 
 
-def read(folder: Path) -> Found:
-    """The parts of the benchmark that were measured.
+PARTS = (
+    Part(reconstruction.NAME, "reconstruction", reconstruction.section, (reconstruction.EDITION,)),
+    Part(judging.NAME, "judge", judging.section, (judging.EDITION,)),
+    Part(teaching.NAME, "teacher", teaching.section, (teaching.EDITION,)),
+    Part(editors.NAME, "editors", editors.section, (editors.EDITION,)),
+    Part(ablation.NAME, "ablation", ablation.section, (ablation.EDITION,)),
+    Part(manipulators.NAME, "manipulators", manipulators.section, (manipulators.EDITION,)),
+    Part(guidances.NAME, "guidance", guidances.section, (guidances.EDITION,)),
+    Part(search.NAME, "search", search.section, (search.EDITION,)),
+    Part(scores.NAME, "hqs", scores.section, (1, scores.EDITION)),
+    Part(speed.NAME, "speed", speed.section, (speed.EDITION,)),
+)
+ANYTHING_WRONG = (KeyError, TypeError, IndexError, ValueError, AttributeError, StopIteration)
+
+
+def read(folder: Path) -> tuple[Found, dict[str, str]]:
+    """The parts of the benchmark that were measured, and of the others why there is nothing: "missing", "stale".
 
     Raises:
         SddError: a file is not one of the benchmark's.
     """
-    found = {}
+    found, absent = {}, {}
     for part in PARTS:
-        path = folder / f"{part}.json"
+        path = folder / f"{part.name}.json"
         if not path.is_file():
+            absent[part.name] = "missing"
             continue
         try:
-            found[part] = json.loads(path.read_text(encoding="utf-8"))
-            _ = found[part]["figures"], found[part]["machine"]["date"], found[part]["command"]
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            _ = kept["figures"], kept["machine"]["date"], kept["command"]
         except (ValueError, KeyError, TypeError) as error:
             raise SddError(f"{path} is not a result of the benchmark ({error}); measure it again") from error
-    return found
+        if kept.get("edition", 1) in part.editions:
+            found[part.name] = kept
+        else:
+            absent[part.name] = "stale"
+    return found, absent
 
 
-def page(found: Found, pictures: Path | None = None) -> str:
+def page(found: Found, absent: dict[str, str], pictures: Path | None = None) -> str:
     """docs/avatars.md; `pictures` is the folder of PNGs beside it."""
+    sections = {}
+    for part in PARTS:
+        if part.name not in found:
+            continue
+        try:
+            sections[part.name] = part.section(found[part.name], pictures)
+        except ANYTHING_WRONG:  # figures of another shape, which a reader is told rather than shown
+            absent = absent | {part.name: "stale"}
+    found = {name: kept for name, kept in found.items() if name in sections}
     lines = [
         "# The avatars domain, as measured",
         "",
-        "Written by `python -m sdd.evaluate.report` from `docs/figures/*.json`. Every figure is on held-out avatars",
-        '(`avatars.sample(n, seed, "test")`), which no model was trained on; the judge teaches nothing. What the',
-        "figures mean is defined in `src/sdd/evaluate/metrics.py`.",
+        "Written by `python -m sdd.evaluate.page` from `docs/figures/*.json`. Every figure is on held-out avatars",
+        '(`avatars.sample(n, seed, "test")`), which no model was trained on; the judge teaches nothing. People of',
+        "seed 0 are those of the final figures and choose nothing; a choice may only follow from those of seed 5.",
+        "What the figures mean is said in each section, and exactly in `src/sdd/evaluate/metrics.py`.",
         "",
         "## Bars",
         "",
         *table(["what", "bar", "measured", "met"], [bar.row(found) for bar in BARS]),
         "",
-        "| measured by | people | seed | when | on |",
-        "|---|---|---|---|---|",
     ]
-    for part in found.values():
-        m = part["machine"]
-        where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} threads, torch {m['torch']}"
-        lines.append(f"| `{part['command']}` | {part['n']} | {part['seed']} | {m['date']} | {where} |")
-    lines.append("")
-    sections = {
-        "reconstruction": reconstruction_section,
-        "judge": judge_section,
-        "teacher": teaching_section,
-        "guidance": guidance_section,
-        "editors": editors_section,
-        "hqs": scores_section,
-        "speed": speed_section,
-    }
-    for name, section in sections.items():
-        if name in found:
-            lines += [*section(found[name], pictures), ""]
+    why = {"missing": "not measured", "stale": "measured when its figures meant something else"}
+    for part in PARTS:
+        if part.name in sections:
+            lines += [*sections[part.name], ""]
+        else:
+            command = f"`python -m sdd.evaluate.benchmark {part.command}`"
+            lines += [f"*Table `{part.name}`: {why[absent[part.name]]}; {command} measures it.*", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -89,12 +122,10 @@ def main(
     out: Annotated[Path, typer.Option(help="The page.")] = Path("docs/avatars.md"),
 ) -> None:
     """Write docs/avatars.md from what was measured."""
-    found = read(figures)
-    pictures = out.parent / "images"
-    if "hqs" in found:
-        plot_hqs(found["hqs"], pictures / "hqs.png")
-    write_text(out, page(found, pictures))
-    typer.echo(f"wrote {out} from {', '.join(found) or 'nothing: run python -m sdd.evaluate.benchmark all'}")
+    found, absent = read(figures)
+    write_text(out, page(found, absent, out.parent / "images"))
+    told = ", ".join(found) or "nothing: run python -m sdd.evaluate.benchmark all"
+    typer.echo(f"wrote {out} from {told}" + "".join(f"; {name} is {why}" for name, why in absent.items()))
 
 
 if __name__ == "__main__":

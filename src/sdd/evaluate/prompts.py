@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sdd.domains import avatars
 from sdd.domains.avatars.person import Avatar
+from sdd.domains.avatars.truth import AVATARS
 from sdd.errors import SddError
+from sdd.evaluate.truth import Truth
 
 # Where the captions' words for a number begin: midway between what they call upright (or say nothing about) and tilted.
 INTERVALS: dict[tuple[str, str], tuple[float, float]] = {
@@ -94,22 +95,15 @@ def prompt(text: str) -> Prompt:
     raise SddError(f"the benchmark has no prompt {text!r}; it has {', '.join(p.text for p in PROMPTS)}")
 
 
-def subjects(asked: Prompt, count: int, seed: int) -> list[Avatar]:
+def subjects(asked: Prompt, count: int, seed: int, truth: Truth[Any] = AVATARS) -> list[Any]:
     """The first `count` held-out people on whom the prompt can be tried.
 
     Raises:
         SddError: there are too few among the first 60 × `count`.
     """
-    found: list[Avatar] = []
+    found: list[Any] = []
     for start in range(0, 60 * count, count):
-        found += [p for p in people(seed, start, count) if asked.suits(p)]
+        found += [p for p in truth.people(seed, start, count) if asked.suits(p)]
         if len(found) >= count:
             return found[:count]
-    raise SddError(f"only {len(found)} held-out avatars suit the prompt {asked.text!r}; ask for fewer")
-
-
-def people(seed: int, start: int, count: int) -> Sequence[Avatar]:
-    """People `start` … `start + count` of `avatars.sample(..., seed, "test")`."""
-    import numpy as np
-
-    return [avatars.draw(np.random.default_rng([seed, 1, i]), seed=i) for i in range(start, start + count)]
+    raise SddError(f"only {len(found)} held-out people suit the prompt {asked.text!r}; ask for fewer")

@@ -1,11 +1,19 @@
-"""A trial: one way of editing, on people whose right answer is known."""
+"""A trial: one way of editing, on people whose right answer is known.
+
+    there = Subjects.make(prompt("white hair"), AVATARS, judge, n=24, seed=5)
+    found = trial(editor, there, judge)
+    found.people["gain"]                        # a number for each of the 24, for means and their intervals
+
+Figures stay a list over people until a table sums them up, so that every mean can have its interval. What is judged is
+what the user gets back, against the picture they gave: nothing here knows how an editor draws.
+"""
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,121 +22,200 @@ from torch import Tensor
 from sdd.domains import avatars
 from sdd.editor import Editor
 from sdd.evaluate import metrics
+from sdd.evaluate.colour import delta_e, signed_error
+from sdd.evaluate.drift import drift
 from sdd.evaluate.judge import Judge, in_words
+from sdd.evaluate.metrics import Edit
 from sdd.evaluate.prompts import Prompt, reads, subjects
-from sdd.manipulators.inversion import encode
+from sdd.evaluate.realism import realism
+from sdd.evaluate.truth import Truth
 
 if TYPE_CHECKING:
-    from sdd.domains.avatars.person import Avatar
     from sdd.domains.domain import Domain
 
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+PASSES = 10  # of the composition axiom's long form
 
-STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+Figures = dict[str, list[float]]  # name → one number a person
 Rows = list[dict[str, Any]]
 
 
 @dataclass
 class Subjects:
-    """Everything about the people one prompt is tried on that does not depend on the editor."""
+    """Everything about the people one prompt is tried on that does not depend on the editor.
+
+    Attributes:
+        images: their pictures, (n, 3, S, S). readings: what the judge reads in them.
+        counterfactuals: the right answers of each, (K_i, 3, S, S). kept: the attributes each must keep.
+    """
 
     asked: Prompt
-    people: list[Avatar]
     images: Tensor
-    codes: Tensor
-    reconstructions: Tensor
     readings: dict[str, Tensor]
     counterfactuals: list[Tensor]
     kept: list[list[str]]
 
     @classmethod
-    def make(cls, asked: Prompt, domain: Domain, judge: Judge, n: int, seed: int) -> Subjects:
-        """The first `n` held-out people of `seed` on whom the prompt can be tried."""
-        persons = subjects(asked, n, seed)
-        images = avatars.render(persons)
-        codes = encode(images, domain)
-        drawn = reconstruct(images, domain)
-        after = [p.replace(**asked.changes[0]) for p in persons]
-        return cls(
-            asked, persons, images, codes, drawn, judge.read(drawn),
-            [metrics.counterfactuals(p, asked.changes) for p in persons],
-            [metrics.others(p, q, [asked.attribute]) for p, q in zip(persons, after, strict=True)],
-        )  # fmt: skip
+    def make(cls, asked: Prompt, truth: Truth[Any], judge: Judge, n: int, seed: int) -> Subjects:
+        """The first `n` held-out people of `seed` on whom the prompt can be tried.
 
-    def judge(self, edited: Tensor, domain: Domain, judge: Judge, full: bool = True) -> dict[str, Any]:
-        """Figures of edited pictures, averaged over the people; `full` adds those that cost networks' time."""
-        found = metrics.measure(edited, self.images, self.reconstructions, self.counterfactuals)
-        figures: dict[str, Any] = {
-            "editability": _mean(found.editability),
-            "fidelity": _mean(found.fidelity),
-            "gain": _mean(found.gain),
-        }
+        Raises:
+            SddError: there are too few.
+        """
+        people = subjects(asked, n, seed, truth)
+        images = truth.render(people)
+        return cls(
+            asked,
+            images,
+            judge.read(images),
+            [truth.counterfactuals(p, asked.changes) for p in people],
+            [truth.kept(p, asked.changes) for p in people],
+        )
+
+    def judge(self, edited: Tensor, judge: Judge) -> tuple[Figures, metrics.Measured, dict[str, float]]:
+        """Gain, editability, fidelity, success and side effects of each person's edited picture; the first three as
+        measured; and the share of pictures in which each attribute changed that should have stayed."""
+        found = metrics.measure(edited, self.images, self.counterfactuals)
         readings = judge.read(edited)
         right = [reads(self.asked.attribute, self.asked.word, row[self.asked.attribute]) for row in in_words(readings)]
         share, each = metrics.side_effects(self.readings, readings, self.kept)
-        figures |= {"success": statistics.fmean(right), "side_effects": _mean(share)}
-        if not full:
-            return figures
-        figures["distance"] = _mean(judge.distance(edited, self.images))
-        if domain.identity is not None:
-            figures["identity"] = _mean(metrics.identity_similarity(domain, edited, self.images))
-        if judge.clip is not None:
-            figures["clip"] = _mean(judge.similarity(edited, self.asked.text))
-            before = self.asked.before
-            figures["directional"] = _mean(judge.directional(self.images, edited, before, self.asked.text))
-        answers = torch.stack([c[int(k)] for c, k in zip(self.counterfactuals, found.chosen, strict=True)])
-        figures |= fid_figures(judge, answers, edited)
-        figures["changed"] = {k: v for k, v in sorted(each.items(), key=lambda kv: -kv[1]) if v > 0}
-        return figures
+        figures = {
+            "success": [float(hit) for hit in right],
+            "side_effects": share.tolist(),
+            "editability": found.editability.tolist(),
+            "fidelity": found.fidelity.tolist(),
+            "gain": found.gain.tolist(),
+        }
+        return figures, found, each
+
+    def answers(self, chosen: Tensor) -> Tensor:
+        """The right answer that each picture was compared with, (n, 3, S, S)."""
+        return torch.stack([c[int(k)] for c, k in zip(self.counterfactuals, chosen, strict=True)])
 
 
-# Helpers
+@dataclass
+class Trial:
+    """What a trial found.
+
+    Attributes:
+        people: figures of each person at strength 1.
+        curve: at each of some strengths the means over people, information and no more.
+        sets: figures of all pictures together: fid, kid.
+        changed: share of pictures in which an attribute changed that should have stayed, where any did.
+        edited: the pictures at strength 1, (n, 3, S, S). answers: what each was compared with.
+    """
+
+    people: Figures
+    curve: Rows
+    sets: dict[str, float]
+    changed: dict[str, float]
+    edited: Tensor
+    answers: Tensor
+
+    def row(self) -> dict[str, Any]:
+        """As JSON has it."""
+        people = {name: rounded(values) for name, values in self.people.items()}
+        return {"people": people, "curve": self.curve, "changed": self.changed, **self.sets}
 
 
-def reconstruct(images: Tensor, domain: Domain) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([domain.generator.synthesis(c).clamp(-1, 1) for c in encode(images, domain).split(16)])
+def returned(editor: Editor, blended: bool = True) -> Edit:
+    """What the user of an editor gets back: pictures and a strength → pictures.
+
+    Args:
+        blended: whether the edit is laid into the source (`sdd.beyond.blend`), or the picture is as drawn.
+    """
+    editing = Editor.compose([editor])
+    return lambda images, strength: editing(images, strength, blended=blended)
 
 
-def strength_curve(editor: Editor, there: Subjects, domain: Domain, judge: Judge) -> Rows:
-    """What the edits are worth at each strength."""
-    drawing = Editor.compose([editor])
-    return [
-        {"strength": s, **there.judge(_draw(drawing, there.codes, s), domain, judge, full=False)} for s in STRENGTHS
-    ]
+def curve(edit: Edit, there: Subjects, judge: Judge, strengths: Sequence[float] = STRENGTHS) -> list[Figures]:
+    """Figures of each person at each strength."""
+    return [there.judge(edit(there.images, s), judge)[0] for s in strengths]
 
 
-def _draw(drawing: Any, codes: Tensor, strength: float) -> Tensor:
-    return torch.cat([drawing.draw(part, strength) for part in codes.split(16)])
+def mean_curve(figures: Sequence[Figures], strengths: Sequence[float] = STRENGTHS) -> Rows:
+    """Means over people at each strength, as JSON has them."""
+    return [{"strength": s, **means(found)} for s, found in zip(strengths, figures, strict=True)]
 
 
-def fid_figures(judge: Judge, real: Tensor, fake: Tensor) -> dict[str, float]:
-    """The FID where torchmetrics is installed; without it that figure alone is missing."""
-    from importlib.util import find_spec
+def trial(
+    editor: Editor, there: Subjects, judge: Judge, domain: Domain | None = None,
+    strengths: Sequence[float] = STRENGTHS, blended: bool = True,
+) -> Trial:  # fmt: skip
+    """Everything that is measured of an editor, at the strength its training gave it (1).
 
-    return {"fid": metrics.fid(judge, real, fake)} if find_spec("torchmetrics") else {}
+    `people["drawn_gain"]` and its like are of the same edits as they are drawn, before blending.
+
+    Args:
+        domain: whose identity network compares source and edit; None leaves that out.
+        blended: whether the edit is laid into the source.
+        strengths: of the curve; those in [0, 1], equally spaced, are what uniformity and monotonicity are of.
+    """
+    edit, images = returned(editor, blended), there.images
+    edited = edit(images, 1.0)
+    people, found, changed = there.judge(edited, judge)
+    answers = there.answers(found.chosen)
+    if blended:
+        drawn_only, _, _ = there.judge(returned(editor, False)(images, 1.0), judge)
+        people |= {f"drawn_{name}": values for name, values in drawn_only.items()}
+    people |= compared(edited, there, judge, domain)
+    if there.asked.attribute in avatars.COLORS:
+        people |= coloured(edited, images, answers)
+    people |= drifted(edited, images, answers)
+    people["composition"] = metrics.composition(edit, images).tolist()
+    people[f"composition_{PASSES}"] = metrics.composition(edit, images, PASSES).tolist()
+    people["reversibility"] = metrics.reversibility(edit, images).tolist()
+    drawn = {s: edit(images, s) for s in strengths}
+    # Towards one answer: which of several is nearest may change on the way.
+    rise = [metrics.editability(y, images, answers).tolist() for s, y in drawn.items() if 0 <= s <= 1]
+    people["uniformity"] = [metrics.uniformity(line) for line in zip(*rise, strict=True)]
+    people["monotonicity"] = [metrics.monotonicity(line) for line in zip(*rise, strict=True)]
+    some = {name: share for name, share in sorted(changed.items(), key=lambda kv: -kv[1]) if share > 0}
+    sets = realism(judge, answers, edited) if len(images) > 1 else {}
+    along = [there.judge(y, judge)[0] for y in drawn.values()]
+    return Trial(people, mean_curve(along, strengths), sets, some, edited, answers)
 
 
-def shown(hits: Tensor, persons: Iterable[Avatar], name: str) -> list[bool]:
-    """The hits of those people whose picture can show the attribute."""
-    return [bool(hit) for hit, person in zip(hits, persons, strict=True) if person.visible(name)]
+def compared(edited: Tensor, there: Subjects, judge: Judge, domain: Domain | None) -> Figures:
+    """Distances of edited pictures from their sources, and what CLIP says of them, for each person."""
+    images, asked = there.images, there.asked
+    found = {"mse": metrics.mse(edited, images), "distance": judge.distance(edited, images)}
+    if find_spec("torchmetrics"):
+        found["ssim"] = metrics.ssim(edited, images)
+    if domain is not None and domain.identity is not None:
+        found["identity"] = metrics.identity_similarity(domain.identity, edited, images)
+    if judge.clip is not None:
+        found["clip"] = judge.similarity(edited, asked.text)
+        found["directional"] = judge.directional(images, edited, asked.before, asked.text)
+    return {name: values.tolist() for name, values in found.items()}
 
 
-def shares(hits: dict[str, list[bool]]) -> dict[str, float]:
-    """Share of hits of each attribute that any picture could show."""
-    return {name: statistics.fmean(row) for name, row in sorted(hits.items()) if row}
+def drifted(edited: Tensor, images: Tensor, answers: Tensor) -> Figures:
+    """Shift (pixels), scale (percent) and colour (levels of 8 bits) of what lies outside M, for each person."""
+    found = drift(edited, images, metrics.change_mask(images, answers))
+    return {
+        "drift": found.pixels.tolist(),
+        "drift_scale": found.percent.tolist(),
+        "drift_colour": found.levels.tolist(),
+    }
 
 
-def _mean(values: Tensor) -> float:
-    return float(values.double().nanmean())
+def coloured(edited: Tensor, images: Tensor, answers: Tensor) -> Figures:
+    """How far the colour inside M is from the right one, for each person: CIE76, and signed by channel in levels."""
+    mask = metrics.change_mask(images, answers)
+    red, green, blue = signed_error(edited, answers, mask).T.tolist()
+    return {"delta_e": delta_e(edited, answers, mask).tolist(), "red": red, "green": green, "blue": blue}
 
 
-def save_rows(path: Path, rows: Sequence[Tensor]) -> None:
-    """Rows of pictures (N, 3, S, S) as one small PNG."""
-    from PIL import Image
+def means(figures: Figures) -> dict[str, float]:
+    """Means over people; what could not be measured is left out."""
+    found = {}
+    for name, values in figures.items():
+        kept = [x for x in values if not math.isnan(x)]
+        found[name] = rounded([sum(kept) / len(kept)])[0] if kept else math.nan
+    return found
 
-    from sdd.io.files import atomic_path
 
-    sheet = torch.cat([torch.cat(list(row.clamp(-1, 1)), 2) for row in rows], 1)
-    pixels = sheet.add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    with atomic_path(path) as aside:
-        Image.fromarray(pixels).quantize(128).save(aside, format="PNG", optimize=True)
+def rounded(values: Iterable[float]) -> list[float]:
+    """With the five digits that are worth keeping."""
+    return [float(f"{x:.5g}") for x in values]

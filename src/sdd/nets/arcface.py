@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdd.nets.convolution import GroupedSumConv2d
-
 CROPS = ("ffhq", "none")
 
 
@@ -46,9 +44,9 @@ class _Block(nn.Module):
             self.shortcut_layer = nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
         self.res_layer = nn.Sequential(
             nn.BatchNorm2d(cin),
-            GroupedSumConv2d(cin, cout, 3, 1, 1),
+            nn.Conv2d(cin, cout, 3, 1, 1, bias=False),
             nn.PReLU(cout),
-            GroupedSumConv2d(cout, cout, 3, stride, 1),
+            nn.Conv2d(cout, cout, 3, stride, 1, bias=False),
             nn.BatchNorm2d(cout),
             *([_SqueezeExcite(cout, squeeze)] if squeeze else []),
         )

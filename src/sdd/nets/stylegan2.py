@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdd.nets.convolution import in_groups
-
 SQRT2 = math.sqrt(2)
 EPS = 1e-8
 Noise = str | Sequence[Tensor]
@@ -93,9 +91,8 @@ class _ModulatedConv(nn.Module):
         weight = self.weight[0] * self.scale
         x = x * style[:, :, None, None]
         if self.upsample:
-            x = in_groups(lambda a, b: F.conv_transpose2d(a, b.transpose(0, 1), stride=2), x, weight, 128)
-            return self.blur(x)
-        return in_groups(lambda a, b: F.conv2d(a, b, padding=self.padding), x, weight, 128)
+            return self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+        return F.conv2d(x, weight, padding=self.padding)
 
     def demodulation(self, style: Tensor) -> Tensor:
         """What brings each output channel back to unit variance, (B, cout)."""

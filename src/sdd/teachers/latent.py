@@ -25,17 +25,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sdd.errors import SddError
+from sdd.nets.resize import resize
 from sdd.teachers.protocol import Conditioning
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """Bilinear, without antialiasing, as the paper's code feeds its teacher: (B, 3, H, W) → (B, 3, size, size)."""
-    if images.shape[-2:] == (size, size):
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
 
 
 class LatentTeacher:
@@ -85,7 +78,7 @@ class LatentTeacher:
 
     def encode_image(self, images: Tensor, sample: bool = True, generator: torch.Generator | None = None) -> Tensor:
         """See `Teacher`. The noise of the posterior is drawn on the CPU, so that it is the same on every device."""
-        found = self.vae.encode(resize(images, self.image_size).to(self.vae_dtype))
+        found = self.vae.encode(resize(images, self.image_size, antialias=False).to(self.vae_dtype))
         if hasattr(found, "latent_dist"):
             posterior = found.latent_dist
             latents = posterior.mean
@@ -96,6 +89,12 @@ class LatentTeacher:
             latents = found.latents
         shift = self.vae.config.get("shift_factor") or 0.0
         return ((latents - shift) * self.vae.config["scaling_factor"]).to(images.dtype)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """See `Teacher`."""
+        shift = self.vae.config.get("shift_factor") or 0.0
+        raw = latents / self.vae.config["scaling_factor"] + shift
+        return self.vae.decode(raw.to(self.vae_dtype)).sample.to(latents.dtype)
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """See `Teacher`."""

@@ -11,6 +11,7 @@ import torch
 
 from sdd.device import pick_device
 from sdd.errors import SddError
+from sdd.io.untrusted import containers
 from sdd.teachers.flow import Flux, StableDiffusion3
 from sdd.teachers.latent import LatentDiffusion, LatentDiffusionXL
 
@@ -138,14 +139,16 @@ def _kind_of_pipeline(name: str | Path) -> str:
 
 
 def _kind_of_file(path: Path) -> str:
-    """The pipeline class a single-file checkpoint belongs to, by the names of its tensors."""
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
+    """The pipeline class a single-file checkpoint belongs to, by the names of its tensors.
 
-        with safe_open(path, "pt") as file:
-            names = list(file.keys())
-    else:
-        names = list(torch.load(path, map_location="meta", weights_only=True, mmap=True).get("state_dict", {}))
+    Raises:
+        SddError: no checkpoint, one that asks for what no checkpoint needs, or no diffusion model's.
+    """
+    contents = containers.describe(path)
+    if contents.refused:
+        raise SddError(f"{path} asks for {contents.refused[0]}, which no checkpoint needs; it was refused")
+    inside = contents.data.get("state_dict", contents.data) if isinstance(contents.data, dict) else {}
+    names = [key for key in inside if isinstance(key, str)] if isinstance(inside, dict) else []
     for part, kind in (
         ("conditioner.embedders.1.", "StableDiffusionXLPipeline"),
         ("joint_blocks.0.", "StableDiffusion3Pipeline"),

@@ -56,6 +56,10 @@ class Teacher(Protocol):
         """
         ...
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) → images (B, 3, S, S), S = `image_size`, about [−1, 1], not clamped; differentiable."""
+        ...
+
     def encode_text(self, prompts: Sequence[str]) -> Any:
         """Prompts → their conditioning; "" is the null prompt."""
         ...
@@ -71,3 +75,13 @@ class Teacher(Protocol):
     def unknown_words(self, prompt: str) -> list[tuple[str, list[str]]]:
         """Words of the prompt the teacher has never seen, each with the nearest it has."""
         ...
+
+
+def predict(teacher: Teacher, asked: Sequence[tuple[Tensor, Any]], t: Tensor) -> Sequence[Tensor]:
+    """The teacher's noise for several (noisy latents, condition) in one call, all at timesteps t (B,).
+
+    A condition is of one prompt, or of B of them.
+    """
+    latents = torch.cat([noisy for noisy, _ in asked])
+    condition = type(asked[0][1]).cat([c.repeat(len(t)) for _, c in asked])
+    return teacher.predict_noise(latents, t.repeat(len(asked)), condition).chunk(len(asked))

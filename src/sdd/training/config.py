@@ -29,72 +29,83 @@ MapperKind = Literal[
 
 
 class DistillConfig(BaseModel):
-    """Every option of a training. Units: see each; a weight of 1 means the same for every guidance and generator.
-
-    With `fixed_scale` the guidance gradient is divided once, at the start, by the size of its own signal on the code in
-    units of standard deviation. Learning rate and weights then mean the same whatever the guidance and its scale are,
-    and training still settles, because the gradient may shrink as the edit takes hold. (Dividing by each batch's own
-    size keeps pushing for ever: every picture collapses to one.)
-    """
+    """Every option of a training; the defaults are the preset `default`. `PAPER` has what the paper does of each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    preset: Literal["default", "paper", "published"] = "default"  # what the options below began as
+
     # what teaches
-    guidance: Literal["sds", "csd", "dds"] = "dds"
-    scale: float = 5.0  # classifier-free guidance: eps_null + scale * (eps_text - eps_null)
-    source_prompt: str = ""  # what the source shows, for dds; empty is the null prompt
+    guidance: Literal["sds", "csd", "dds", "pds", "asd"] = "dds"
+    scale: float = Field(default=5.0, ge=-1000, le=1000)  # classifier-free: eps_null + scale * (eps_text - eps_null)
+    fidelity: float = Field(default=1.0, ge=0, le=1000)  # of dds and pds: weight of eps_null - source_eps_null
+    source_prompt: str = ""  # what the source shows, for dds and pds; empty is the null prompt
     timesteps: str = "above:0"  # strategy: largest, above:0.8, random, list:700,750
-    # Share of the schedule by which the timesteps sink from the first step to the last, those of a list excepted: the
-    # score is the source's, and where an edit has taken hold the finer timesteps have something to say too.
-    descend: float = Field(default=0.25, ge=0, le=1)
-    search_images: int = Field(default=12, ge=1)  # images the hybrid quality score averages over
+    search_gradient: Literal["image", "latent"] = "latent"  # of the hybrid quality score; image is Equation 8
+    search_scale: float = Field(default=5.0, ge=-1000, le=1000)  # of the guidance in that score; 1 is Equation 8
+    search_weighted: bool = True  # whether that score is of w(t) times the gradient; Equation 8 has no w(t)
+    search_images: int = Field(default=12, ge=1, le=100_000)  # images the hybrid quality score averages over
+    descend: float = Field(default=0.25, ge=0, le=1)  # share of the schedule by which timesteps sink, lists excepted
     sample_posterior: bool = False  # encode with a draw from the autoencoder's posterior, instead of its mean
     topk: int | None = Field(default=None, ge=1)  # keep the largest entries of the latent gradient only
     topk_over: Literal["image", "batch"] = "image"
-    fixed_scale: bool = True  # see above; false takes the gradient as it is, summed, as published
+    normalise: bool = True  # the guidance in units of its own signal; false takes it as it is
+
+    draws: int = Field(default=1, ge=1, le=64)  # of timestep and noise, for each picture drawn
+    reduction: Literal["mean", "sum"] = "mean"  # of the guidance over a batch
 
     # what learns
+    manipulator: Literal["stylegan", "one-step"] = "stylegan"
+    rank: int = Field(default=8, ge=1, le=1024)  # one-step: of the low-rank updates
+    t_edit: int = Field(default=500, ge=0, le=100_000)  # one-step: the timestep its U-Net is told
     mapper: MapperKind = "levels"
     levels: tuple[Level, ...] | Literal["auto"] = "auto"  # auto: those that carry the guidance's signal
     level_share: float = Field(default=0.02, ge=0, le=1)  # auto: a level must carry this share of it
     hidden: int = Field(default=256, ge=1, le=8192)
     depth: int = Field(default=3, ge=1, le=16)
-    latent_weight: float = 0.1  # published mappers: factor on their output
+    latent_weight: float = Field(default=0.1, ge=-100, le=100)  # published mappers: factor on their output
 
     # what keeps the edit close to its source
-    mask: bool = True  # guide only where the prompt means something: DiffEdit's mask, kept soft
-    keep: float = Field(default=10.0, ge=0)  # with a mask: times the mean absolute change of the image outside it
-    keep_warmup: int = Field(default=40, ge=0)  # steps over which `keep` grows from 0: an edit first has to take hold
-    latent_l2: float = Field(default=0.01, ge=0)  # times the mean squared change, in standard deviations of the code
-    whitened_l2: bool = True  # false: in the code's own units, as published
-    image_l2: float = Field(default=0.0, ge=0)
-    # Times 1 - cosine between edited and source. Off: it takes a fifth of a step, and with a mask it changed nothing.
-    identity: float = Field(default=0.0, ge=0)
+    mask: bool = True  # listen to the guidance only where the prompt means something: DiffEdit's mask, kept soft
+    mask_saturation: float = Field(default=0.5, gt=0, le=1)  # share of the largest difference where the mask is one
+    mask_sharpness: float = Field(default=5.0, gt=0, le=100)  # power of 1 - mask that weighs what lies outside
+    outside_weight: float = Field(
+        default=10.0, ge=0, le=1e6
+    )  # times the mean absolute change of the image outside the mask
+    outside_warmup: int = Field(
+        default=40, ge=0, le=10_000_000
+    )  # steps over which that weight grows: an edit first has to take hold
+    shown_weight: float = Field(default=0.0, ge=0, le=1e6)  # times the mean |change| of the picture, anywhere
+    l2: float = Field(default=0.01, ge=0, le=1e6)  # times the mean squared change
+    l2_units: Literal["std", "code"] = "std"  # of that change: standard deviations of the code, or its own units
+    identity: float = Field(default=0.0, ge=0, le=1e6)  # times 1 - cosine between edited and unedited
 
     # how
-    images: int = Field(default=128, ge=1)  # source images; fewer if the domain has fewer
-    batch: int = Field(default=8, ge=1)
+    images: int | Literal["all"] = 128  # source images; fewer if the domain has fewer
+    batch: int = Field(default=8, ge=1, le=4096)
     shuffle: bool = True
-    steps: int | Literal["auto"] = "auto"  # auto: until converged, at most max_steps
-    max_steps: int = Field(default=100, ge=1)
-    converged: float = Field(
-        default=0.1, ge=0, lt=1
-    )  # auto: until the pull along the edit is below this share of its peak
-    lr: float = Field(default=1.3e-2, gt=0)
+    steps: int | Literal["auto"] = "auto"  # auto: until settled, at most max_steps
+    max_steps: int = Field(default=100, ge=1, le=10_000_000)
+    settled: float = Field(default=0.1, ge=0, lt=1)  # auto: until the slope along the edit is this share of its peak
+    lr: float = Field(default=1.3e-2, gt=0, le=1000)
+    lr_warmup: int = Field(default=5, ge=0, le=10_000_000)  # steps over which the rate rises
     schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(default=0.0, ge=0)
-    ema: float = Field(default=0.95, ge=0, lt=1)  # of the mapper's weights; 0 is off
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    ema_decay: float = Field(default=0.95, ge=0, lt=1)  # of the learned weights' moving average; 0 is off
     max_gradient: float | None = Field(default=4.0, gt=1)  # a larger gradient, in running medians, is scaled down to it
-    strength: float | Literal["auto"] = "auto"  # what strength 1 multiplies; auto: just beyond where guidance rests
+    strength: float | Literal["auto"] = "auto"  # what strength 1 multiplies; auto: where the guidance is satisfied ...
+    overshoot: float = Field(default=1.1, gt=0, le=10)  # ... times this: half of the pictures need more than average
     precision: Literal["float32", "bfloat16"] = "float32"  # of generator and teacher
 
     # what is kept of the run
-    checkpoint_every: int = Field(default=25, ge=1)
-    grid_every: int = Field(default=50, ge=1)
+    checkpoint_every: int = Field(default=25, ge=1, le=10_000_000)
+    grid_every: int = Field(default=50, ge=1, le=10_000_000)
 
     @field_validator("timesteps", mode="before")
     @classmethod
     def _strategy(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and value and all(isinstance(t, int) for t in value):
+            return "list:" + ",".join(map(str, value))
         kind, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
         if kind == "above" and _number(rest):
             if not -1 <= float(rest) < 1:
@@ -107,6 +118,8 @@ class DistillConfig(BaseModel):
     def _consistent(self) -> Self:
         if self.steps != "auto" and self.steps < 1:
             raise ValueError("steps must be at least 1, or 'auto'")
+        if self.images != "all" and self.images < 1:
+            raise ValueError("images must be at least 1, or 'all'")
         if self.levels != "auto" and not self.levels:
             raise ValueError("levels must name at least one of coarse, medium, fine")
         return self
@@ -125,11 +138,14 @@ class DistillConfig(BaseModel):
         elif isinstance(config, dict):
             options = dict(config)
         elif str(config) in PRESETS:
-            options = dict(PRESETS[str(config)])
+            options = dict(PRESETS[str(config)]) | {"preset": str(config)}
         else:
             options = _read_toml(Path(config))
+        given = {**options, **overrides}
+        if given.get("preset", "default") == "default":
+            given = {**KIND_DEFAULTS.get(str(given.get("manipulator", "")), {}), **given}
         try:
-            return cls(**{**options, **overrides})
+            return cls(**given)
         except ValidationError as error:
             raise SddError(_sentence(error)) from error
 
@@ -154,38 +170,109 @@ class DistillConfig(BaseModel):
         return {k: None if v == "off" and k in ("topk", "max_gradient") else v for k, v in data.items()}
 
 
+# The paper, every option that it has: search, S = {t : HQS_t > ξ}, SDS, Algorithm 1, L2 and identity, the whole domain
+# shuffled. What the paper leaves open (ξ is given as a range; rate, weights, batch and steps were set for each prompt
+# by hand) is as in the released configuration of "white hair", and ξ is the middle of the score's range.
+PAPER: dict[str, Any] = {
+    "guidance": "sds",
+    "scale": 100.0,
+    "timesteps": "above:0",
+    "search_gradient": "image",
+    "search_scale": 1.0,
+    "search_weighted": False,
+    "search_images": 200,
+    "descend": 0.0,
+    "draws": 1,
+    "sample_posterior": True,
+    "normalise": False,
+    "mapper": "LevelsMapper",
+    "levels": ("coarse", "medium", "fine"),
+    "mask": False,
+    "outside_weight": 0.0,
+    "outside_warmup": 0,
+    "shown_weight": 0.0,
+    "l2": 10.0,
+    "l2_units": "code",
+    "identity": 1.0,
+    "images": "all",
+    "batch": 2,
+    "steps": 4000,
+    "lr": 0.005,
+    "lr_warmup": 0,
+    "schedule": "constant",
+    "weight_decay": 0.002,
+    "ema_decay": 0.0,
+    "max_gradient": None,
+    "strength": 1.0,
+    "overshoot": 1.0,
+    "checkpoint_every": 100,
+    "grid_every": 500,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    # The published hyperparameters of "white hair" (arXiv 2307.08448 and its code).
-    "reference": {
-        "guidance": "sds",
-        "scale": 100.0,
+    "paper": PAPER,
+    # What the released code of "white hair" did: one timestep and no search, the largest entries of the gradient over
+    # the batch, pictures in their order.
+    "published": PAPER
+    | {
         "timesteps": "list:800",
-        "descend": 0.0,
-        "sample_posterior": True,
         "topk": 1024,
         "topk_over": "batch",
-        "fixed_scale": False,
-        "mapper": "LevelsMapper",
+        "reduction": "sum",
         "levels": ("medium", "fine"),
-        "latent_weight": 0.1,
-        "mask": False,
-        "latent_l2": 10.0,
-        "whitened_l2": False,
-        "identity": 1.0,
-        "batch": 2,
         "shuffle": False,
-        "steps": 4000,
-        "lr": 0.005,
-        "schedule": "constant",
-        "weight_decay": 0.002,
-        "ema": 0.0,
-        "max_gradient": None,
-        "strength": 1.0,
-        "checkpoint_every": 100,
-        "grid_every": 500,
     },
 }
+
+# What `default` is for other manipulators than StyleGAN's: a change of latents or pixels has other units, and is held.
+KIND_DEFAULTS: dict[str, dict[str, Any]] = {
+    "one-step": {
+        "descend": 0.6,
+        "lr": 0.002,
+        "max_steps": 160,
+        "outside_weight": 1.0,
+        "shown_weight": 0.7,
+        "settled": 0.0,
+        "strength": 1.25,
+        "draws": 1,
+        "batch": 8,
+        "images": 128,
+    },
+}
+
+# What of `default` is not the paper's: a name, the options it consists of, and what it is in a few words. Each lives in
+# its own file of `sdd.beyond`; the benchmark's `ablation` measures what each buys.
+DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
+    "guidance": (("guidance", "scale", "fidelity"), "delta denoising score instead of score distillation"),
+    "mask": (("mask",), "the guidance is listened to only where the prompt means something"),
+    "outside": (("outside_weight", "outside_warmup", "shown_weight"), "the picture is held outside that place"),
+    "descent": (("descend",), "timesteps sink while training"),
+    "search": (
+        ("search_gradient", "search_scale", "search_weighted", "search_images"),
+        "the score is of the guidance as it teaches, w(t) and scale included, on latents, of fewer images",
+    ),
+    "units": (("normalise", "l2", "l2_units"), "guidance and L2 in units of their own spread"),
+    "mapper": (("mapper", "levels", "lr", "weight_decay"), "a mapper that starts at no change, levels by signal"),
+    "identity": (("identity",), "no identity loss"),
+    "steady": (
+        ("lr_warmup", "schedule", "ema_decay", "max_gradient", "sample_posterior"),
+        "rates that rise and fall, averaged weights, outliers held down, no draw from the posterior",
+    ),
+    "strength": (("strength", "overshoot"), "strength 1 goes to where the guidance is satisfied"),
+    "pace": (("images", "batch", "draws", "steps"), "some hundred pictures, larger batches, as many steps as it takes"),
+}
+
+
+def departures(settings: DistillConfig) -> list[str]:
+    """The names of what in a configuration is not the paper's, those of `DEPARTURES` and "released code"."""
+    paper = DistillConfig(**PAPER)
+
+    def differs(options: tuple[str, ...]) -> bool:
+        return any(getattr(settings, name) != getattr(paper, name) for name in options)
+
+    found = [name for name, (options, _) in DEPARTURES.items() if differs(options)]
+    return found + (["released code"] if differs(("topk", "shuffle", "reduction")) else [])
 
 
 def _number(text: str) -> bool:
@@ -202,12 +289,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SddError(f"there is no configuration {str(path)!r}; {hint}")
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise SddError(f"{path} is not a TOML file: {error}") from error
     preset = options.pop("preset", "default")
     if preset not in PRESETS:
         raise SddError(f"{path} names an unknown preset {preset!r}; presets are {', '.join(PRESETS)}")
-    return {**PRESETS[preset], **options}
+    return {**PRESETS[preset], "preset": preset, **options}
 
 
 def _sentence(error: ValidationError) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sdd.errors import SddError
-from sdd.io.files import atomic_path, write_text
+from sdd.io.files import atomic_path, check_target, sweep, write_bytes, write_text
+from sdd.io.untrusted import containers
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,25 +70,33 @@ class Run:
         description: what identifies the run, JSON-able; a folder that holds another run is refused.
 
     Raises:
-        SddError: the folder cannot be written or holds another run.
+        SddError: the folder cannot be written, holds another run, or another process is training in it.
     """
 
     def __init__(self, folder: str | Path | None, description: dict[str, Any]) -> None:
         self.folder = None if folder is None else Path(folder)
         self.description = description
         self._board: Any = None
+        self._lock: int | None = None
         if self.folder is None:
             return
-        card = self.folder / "run.json"
-        if card.exists():
-            self._refuse_another(card)
-        else:
-            write_text(card, json.dumps(description, indent=1, sort_keys=True) + "\n")
+        self._lock = _locked(self.folder)
+        try:
+            sweep(self.folder)
+            card = self.folder / "run.json"
+            check_target(card)
+            if card.exists():
+                self._refuse_another(card)
+            else:
+                write_text(card, json.dumps(description, indent=1, sort_keys=True) + "\n")
+        except SddError:
+            self._release()
+            raise
 
     def _refuse_another(self, card: Path) -> None:
         try:
             found = json.loads(card.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SddError(f"{card} is damaged ({error}); delete {self.folder} or name another run folder") from error
         wanted = json.loads(json.dumps(self.description))
         if found != wanted:
@@ -90,21 +109,28 @@ class Run:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically: a kill at any moment leaves the old one or the new one whole."""
         if self.folder is not None:
-            with atomic_path(self.folder / "checkpoint.pt") as aside:
-                torch.save(state, aside)
+            # Through memory: on a full disk torch.save itself raises what does not say so.
+            whole = io.BytesIO()
+            torch.save({**state, "run": self._digest()}, whole)
+            write_bytes(self.folder / "checkpoint.pt", whole.getvalue())
+
+    def _digest(self) -> str:
+        return sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()
 
     def restore(self) -> dict[str, Any] | None:
         """The last checkpoint, or None if there is none.
 
         Raises:
-            SddError: the checkpoint is damaged.
+            SddError: the checkpoint is damaged, or not of this run.
         """
         if self.folder is None or not (self.folder / "checkpoint.pt").exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-        except Exception as error:  # torch names no common class for what a damaged file can raise
+            state = containers.read(self.folder / "checkpoint.pt")
+        except SddError as error:
             raise SddError(f"the checkpoint in {self.folder} is damaged; delete that folder and start again") from error
+        if not isinstance(state, dict) or state.pop("run", None) != self._digest():
+            raise SddError(f"the checkpoint in {self.folder} is not of this run; delete that folder and start again")
         return state
 
     def start(self, step: int) -> None:
@@ -112,15 +138,9 @@ class Run:
         if self.folder is None:
             return
         path = self.folder / "log.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = []
-        for line in lines:
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError):
-                continue  # a kill can leave half a line
-        write_text(path, "".join(line + "\n" for line in kept))
+        check_target(path)
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        write_text(path, "".join(f"{line}\n" for line in lines if _step(line) <= step))
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -130,11 +150,12 @@ class Run:
         """One line of `log.jsonl`, and the same to TensorBoard if it is installed."""
         if self.folder is None:
             return
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        with _writing(self.folder):
+            with (self.folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
+            if self._board is not None:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
 
     def grid(self, step: int, rows: list[Tensor]) -> None:
         """A picture of rows of images, each (B, 3, S, S) in [-1, 1], as `step-000123.png`."""
@@ -148,7 +169,59 @@ class Run:
             Image.fromarray(pixels).save(aside, format="PNG")
 
     def close(self) -> None:
-        """Flush what is buffered."""
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        """Flush what is buffered, and let others train in the folder."""
+        board, self._board = self._board, None
+        try:
+            if board is not None and self.folder is not None:
+                with _writing(self.folder):
+                    board.close()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def __del__(self) -> None:
+        self._release()
+
+
+def _locked(folder: Path) -> int | None:
+    """The folder, made if need be and locked until this is closed; a killed process lets go of it by itself.
+
+    None where the system or the disk knows no locks.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SddError(f"cannot write to {folder} ({error.strerror}); choose another run folder") from error
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise SddError(f"another training is running in {folder}; wait for it, or name another run folder") from error
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SddError(f"cannot write to {folder} ({error.strerror or error}); the last checkpoint is whole") from error
+
+
+def _step(line: str) -> float:
+    """The step of a line of the log; infinite for what is none: a kill can leave half a line."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf

@@ -12,11 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from hostile import bomb
+from hostile import bomb, bounded
 from sdd.errors import SddError
+from sdd.io.files import check_target
+from sdd.io.pictures.crop import crop, quads
 from sdd.io.pictures.folder import Source, find, output_paths
 from sdd.io.pictures.read import open_image, read_fitted, read_image
-from sdd.io.pictures.shape import resize, square
+from sdd.io.pictures.shape import Fit, resize, square
 from sdd.io.pictures.write import grid, save_png
 
 
@@ -263,3 +265,110 @@ def test_outputs_never_meet_an_input_or_each_other(tmp_path: Path) -> None:
     assert [path.name for path in outside[:3]] == ["a.png", "a.jpg.png", "a.webp.png"]
     assert outside[5].name == "b.png" and outside[6].name == "c.tar.png"
     assert output_paths(sources[:1], tmp_path)[0].name == "a-edited.png"
+
+
+# --- hostile ones ---
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 178_956_970), (178_956_970, 1), (70_000, 2), (6000, 6000)])
+def test_sides_and_sizes_that_no_file_of_some_bytes_has(tmp_path: Path, width: int, height: int) -> None:
+    (tmp_path / "bomb.png").write_bytes(bomb(width, height))
+    with bounded(64 << 20), pytest.raises(SddError, match=r"too large|as no photo") as error:
+        open_image(tmp_path / "bomb.png")
+    sentence(error)
+
+
+@pytest.mark.parametrize("how", ["pad", "crop"])
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (3, 20_000)])
+def test_long_and_narrow_pictures_take_no_square_of_their_length(
+    tmp_path: Path, size: tuple[int, int], how: Fit
+) -> None:
+    Image.new("RGB", size, "red").save(tmp_path / "a.png")
+    with bounded(256 << 20):
+        assert read_fitted(tmp_path / "a.png", 128, how).shape == (3, 128, 128)
+
+
+def test_large_pictures_are_not_held_several_times(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 65536, (100, 4000), np.uint16)
+    Image.fromarray(np.tile(noise, (40, 1))).save(tmp_path / "a.png", compress_level=1)
+    with bounded(160 << 20):  # 16 megapixels: 32 MB as they are, 64 as RGB
+        assert open_image(tmp_path / "a.png").size == (4000, 4000)
+
+
+def test_formats_that_other_programs_draw_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(SddError, match="not a picture"):
+        open_image(tmp_path / "a.png")
+
+
+def test_a_jpeg_of_ten_thousand_scans(tmp_path: Path) -> None:
+    """Each scan of a progressive JPEG is a pass over all of the picture, and takes a few bytes of the file."""
+    file = io.BytesIO()
+    Image.new("RGB", (4000, 3900), "red").save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last = data.rindex(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(data[:last] + data[last:-2] * 10_000 + b"\xff\xd9")
+    with bounded(256 << 20), pytest.raises(SddError, match="scans"):
+        open_image(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert open_image(tmp_path / "a.jpg").size == (4000, 3900)
+
+
+def test_boxes_far_outside_take_no_memory(tmp_path: Path) -> None:
+    photo = scene(200, 100)
+    for box in ((0, 0, 1e9, 1e9), (-1e300, 0, 10, 10), (0, 0, float("inf"), 10), (-900, -900, 900, 900)):
+        with bounded(64 << 20), pytest.raises(SddError):
+            crop(photo, quads(photo, "centre", box=box)[0], None, 64)
+    large = Image.new("RGB", (5000, 5000), "red")
+    with bounded(640 << 20):  # a large photo, all of it
+        assert crop(large, quads(large, "centre")[0], None, 64).shape == (3, 64, 64)
+
+
+def test_names_and_links_that_lead_nowhere(tmp_path: Path) -> None:
+    scene().save(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    sources = find([tmp_path])
+    assert [source.path.name for source in sources] == ["a.png", "gone.png", "loop.png"]
+    assert len(set(output_paths(sources, tmp_path / "out"))) == 3
+    for name in ("loop.png", "gone.png", "x" * 300 + ".png", "a\0.png"):
+        with pytest.raises(SddError) as error:
+            open_image(tmp_path / name)
+        sentence(error)
+    with pytest.raises(SddError, match="no such"):
+        find([tmp_path / ("x" * 300)])
+
+
+# --- outputs ---
+
+
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    save_png(torch.zeros(3, 4, 4), tmp_path / ("x" * 251 + ".png"))
+    assert [len(path.name) for path in tmp_path.iterdir()] == [255]
+
+
+def test_an_output_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real.png").write_bytes(b"kept")
+    (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+    (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    before = {path: path.lstat().st_mode for path in tmp_path.iterdir()}
+    names = {"link.png": "a link", "broken.png": "a link", "folder.png": "a folder", "pipe.png": "a pipe"}
+    for name, what in names.items():
+        with pytest.raises(SddError, match=f"is {what}, which is not overwritten"):
+            save_png(torch.zeros(3, 4, 4), tmp_path / name)
+    with pytest.raises(SddError, match="is a device, which is not overwritten"):
+        check_target("/dev/full")
+    assert {path: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "real.png").read_bytes() == b"kept"
+
+
+def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
+    old, new = tmp_path / ".sdd-old.part", tmp_path / ".sdd-new.part"
+    for path in (old, new, tmp_path / "mine.part"):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    os.utime(tmp_path / "mine.part", (0, 0))
+    save_png(torch.zeros(3, 4, 4), tmp_path / "a.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".sdd-new.part", "a.png", "mine.part"]

@@ -16,7 +16,7 @@ from sdd.apps.cli.options import (
     LatentFile,
     TeacherName,
 )
-from sdd.apps.cli.say import say
+from sdd.apps.cli.say import print_facts, say
 from sdd.domains.embedded import EMBEDDED, weights_folder
 
 
@@ -43,7 +43,7 @@ def domain_add(
     }  # fmt: skip
     domain = library.add(name, parts, replace)
     quality = "" if domain.expected_psnr is None else f", inverts its own pictures at {domain.expected_psnr:.1f} dB"
-    say(f"saved domain {name}: {domain.image_size} px, generator {domain.generator_hash[:12]}{quality}")
+    say(f"saved domain {name}: {domain.image_size} px, generator {domain.stylegan.generator_hash[:12]}{quality}")
 
 
 @domain_app.command("list", epilog="Example: sdd domain list")
@@ -63,11 +63,10 @@ def domain_show(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
     if name == EMBEDDED:
         place = library.get(name)
         parts: dict[str, Any] = {"weights": weights_folder(name), "teacher": place.teacher}
-        parts |= {"expected_psnr": place.expected_psnr, "generator_hash": place.generator_hash}
+        parts |= {"expected_psnr": place.expected_psnr, "generator_hash": place.stylegan.generator_hash}
     else:
         parts = library.read(name).model_dump(exclude_none=True)
-    for key, value in parts.items():
-        say(f"{key:15} {value}")
+    print_facts(parts)
 
 
 @domain_app.command("remove", epilog="Example: sdd domain remove ffhq")

@@ -1,4 +1,4 @@
-"""The command line: search, train, edit, show, sample, demo; and import, inspect, models, domain for models you bring.
+"""The command line: search, train, edit, show, sample, demo, words; import, inspect, models, domain for your models.
 
 Nothing heavier than typer is imported here: torch and the rest come with the command that needs them, so that
 `sdd --help` is instant.
@@ -10,10 +10,10 @@ import os
 import sys
 
 from sdd.apps import terminal
-from sdd.apps.cli import domain, edit, models, train
+from sdd.apps.cli import domain, edit, models, samples, train, words
 from sdd.apps.cli.app import app
 
-COMMANDS = (train, edit, models, domain)  # importing them adds their commands, in this order
+COMMANDS = (train, edit, samples, words, models, domain)  # importing them adds their commands
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no sparklines gets question marks
     try:
-        app()
+        app(prog_name="sdd")
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(terminal.fail("stopped", terminal.INTERRUPTED))
     except BrokenPipeError:

@@ -6,6 +6,10 @@ person.replace(hair_color="white").render()     the counterfactual: the exact ri
 """
 
 from sdd.domains.avatars.avataaars import ATTRIBUTES, COLORS, IMAGE_SIZE, RANGES, SHAPES, values
+from sdd.domains.avatars.meaning import meaning, shows
 from sdd.domains.avatars.person import Avatar, draw, render, sample
 
-__all__ = ["ATTRIBUTES", "COLORS", "IMAGE_SIZE", "RANGES", "SHAPES", "Avatar", "draw", "render", "sample", "values"]
+__all__ = [
+    "ATTRIBUTES", "COLORS", "IMAGE_SIZE", "RANGES", "SHAPES", "Avatar", "draw", "meaning", "render", "sample", "shows",
+    "values",
+]  # fmt: skip

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
 from sdd.domains.avatars.phrases import COLOR_OF, COLOR_WORDS, FRAMES, PHRASES
 
-if TYPE_CHECKING:
-    from sdd.domains.avatars.person import Avatar
+
+class Described(Protocol):
+    """Somebody whose attributes are known in plain words, and which of them the picture shows."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """The value of each attribute."""
+        ...
+
+    def visible(self, name: str) -> bool:
+        """Whether the picture shows an attribute."""
+        ...
 
 
 def tilt_word(degrees: float) -> str | None:
@@ -17,7 +28,7 @@ def tilt_word(degrees: float) -> str | None:
     return "none" if abs(degrees) < 2 else "right" if degrees > 6 else "left" if degrees < -6 else None
 
 
-def word(avatar: Avatar, attribute: str) -> str | None:
+def word(avatar: Described, attribute: str) -> str | None:
     """What the captions call an attribute of this person; None where they have no word for it."""
     value = avatar.attributes[attribute]
     if attribute == "tilt":
@@ -27,7 +38,7 @@ def word(avatar: Avatar, attribute: str) -> str | None:
     return str(value)
 
 
-def _phrase(avatar: Avatar, attribute: str, rng: np.random.Generator) -> str | None:
+def _phrase(avatar: Described, attribute: str, rng: np.random.Generator) -> str | None:
     said = word(avatar, attribute)
     if said is None or not avatar.visible(attribute):
         return None
@@ -39,7 +50,7 @@ def _phrase(avatar: Avatar, attribute: str, rng: np.random.Generator) -> str | N
     return " ".join(text.replace("{c}", color).split()).replace("a auburn", "an auburn")
 
 
-def mentions(avatar: Avatar, rng: np.random.Generator) -> list[tuple[str, str]]:
+def mentions(avatar: Described, rng: np.random.Generator) -> list[tuple[str, str]]:
     """A random part of what the picture shows: attributes, and how each is worded.
 
     Absences ("no hat") are seldom said, and about a quarter of the captions say one thing only, so that a bare
@@ -70,7 +81,7 @@ def sentence(phrases: list[str], rng: np.random.Generator) -> str:
     return str(rng.choice(FRAMES)).format(listing)
 
 
-def caption(avatar: Avatar, rng: np.random.Generator) -> str:
+def caption(avatar: Described, rng: np.random.Generator) -> str:
     """A caption of a random part of what the picture shows (`mentions`, `sentence`)."""
     return sentence([phrase for _, phrase in mentions(avatar, rng)], rng)
 

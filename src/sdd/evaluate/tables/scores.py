@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdd.domains.avatars.truth import AVATARS
 from sdd.domains.embedded import embedded
+from sdd.editor import Editor
 from sdd.evaluate import metrics
 from sdd.evaluate.command import OUT, Kept, N, Out, Quick, Seed, app, finish, kept_folder
 from sdd.evaluate.judge import Judge
 from sdd.evaluate.kept_editors import Editors
-from sdd.evaluate.markdown import picture_line, table
+from sdd.evaluate.markdown import measured_by, picture_line, table
+from sdd.evaluate.plots import plot_gains
 from sdd.evaluate.prompts import prompt
-from sdd.evaluate.trial import Rows, Subjects, strength_curve
+from sdd.evaluate.trial import STRENGTHS, Rows, Subjects, curve, mean_curve, returned
 from sdd.training.config import DistillConfig
 
 if TYPE_CHECKING:
     from sdd.domains.domain import Domain
 
-
+NAME, EDITION = "hqs", 2
 HQS_PROMPTS = ("white hair", "sunglasses", "dark skin", "a beard", "smile", "pink clothes")
 HQS_TIMESTEPS = tuple(range(50, 1000, 100))
 HQS_IMAGES = 32  # sources of each of its many trainings, to keep them short
@@ -38,7 +41,7 @@ def scoring(
     along the strength curve, is ranked against HQS. Then `largest`, `above:ξ` (ξ = half the largest score) and `random`
     (any timestep) at equal steps: the whole curve, with several seeds.
     """
-    from sdd.hqs import search
+    from sdd.paper.search import search
     from sdd.teachers.load import load_teacher
 
     teacher = load_teacher(domain.teacher)
@@ -46,27 +49,31 @@ def scoring(
     rows: Rows = []
     curves: Rows = []
     for text in texts:
-        there = Subjects.make(prompt(text), domain, judge, n, seed)
-        scores = search(teacher, sources, text, scale=DistillConfig().scale, seed=seed, progress=False)
+        there = Subjects.make(prompt(text), AVATARS, judge, n, seed)
+        settings = DistillConfig()
+        scores = search(
+            teacher, sources, text, gradient=settings.search_gradient, scale=settings.search_scale,
+            weighted=settings.search_weighted, seed=seed,
+        )  # fmt: skip
         at = {t: float(s) for t, s in zip(scores.timesteps, scores.score.tolist(), strict=True)}
         gains = {}
         for t in timesteps:
             editor = editors.get(text, seed, timesteps=f"list:{t}", steps=steps, images=HQS_IMAGES, **options)
-            gains[t] = max(row["gain"] for row in strength_curve(editor, there, domain, judge))
+            gains[t] = max(row["gain"] for row in _curve(editor, there, judge))
         rho = metrics.spearman([at[t] for t in timesteps], [gains[t] for t in timesteps])
         rows.append({"prompt": text, "spearman": rho, "hqs": {t: at[t] for t in timesteps}, "gain": gains})
         threshold = round(0.5 * float(scores.score.max()), 3)
         for name, strategy in (("largest", "largest"), ("above", f"above:{threshold}"), ("random", "random")):
             for k in range(seeds):
                 editor = editors.get(text, seed + k, timesteps=strategy, steps=steps, images=HQS_IMAGES, **options)
-                curve = strength_curve(editor, there, domain, judge)
+                found = _curve(editor, there, judge)
                 curves.append(
                     {
                         "prompt": text,
                         "strategy": name,
                         "seed": seed + k,
                         "timesteps": len(editor.info.timesteps),
-                        "curve": curve,
+                        "curve": found,
                     }
                 )
     best = {
@@ -75,6 +82,11 @@ def scoring(
     } if curves else {}  # fmt: skip
     figures = {"spearman": statistics.fmean(r["spearman"] for r in rows), **{f"gain_{k}": v for k, v in best.items()}}
     return {"figures": figures, "rows": rows, "curves": curves, "steps": steps}
+
+
+def _curve(editor: Editor, there: Subjects, judge: Judge) -> Rows:
+    """Means over people at each strength above 0, at which nothing is done."""
+    return mean_curve(curve(returned(editor), there, judge, STRENGTHS[1:]), STRENGTHS[1:])
 
 
 @app.command("hqs")
@@ -91,11 +103,16 @@ def hqs_command(
         if quick
         else {"steps": steps, "seeds": seeds}
     )
-    finish("hqs", scoring(domain, Judge.load(), Editors(kept_folder(kept), domain), n, seed, **some), n, seed, out)
+    found = scoring(domain, Judge.load(), Editors(kept_folder(kept), domain), n, seed, **some)
+    finish(NAME, found, n, seed, out, EDITION)
 
 
-def scores_section(part: dict[str, Any], pictures: Path | None) -> list[str]:
+def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
+    """The part of the page; figures whose gain is against the reconstruction are shown, and said to be so."""
     f = part["figures"]
+    against = "source" if part.get("edition", 1) == EDITION else "unedited reconstruction, unlike in all other tables,"
+    if pictures is not None:
+        plot_gains(part, pictures / "hqs.png")
     rows = [
         [
             r["prompt"],
@@ -109,9 +126,11 @@ def scores_section(part: dict[str, Any], pictures: Path | None) -> list[str]:
     lines = [
         "## The hybrid quality score against the truth",
         "",
+        measured_by(part),
+        "",
         f"An editor trained at each single timestep for {part['steps']} steps, its measured gain (best along the "
-        f"strength curve) ranked against HQS: Spearman {f['spearman']:+.2f} on average. The paper claims it "
-        "strongly positive.",
+        f"strength curve; against the {against} here) ranked against HQS: Spearman {f['spearman']:+.2f} on average. "
+        "The paper claims it strongly positive.",
         "",
         *table(["prompt", "Spearman", "t of the largest HQS", "t of the largest gain", "that gain"], rows),
         "",

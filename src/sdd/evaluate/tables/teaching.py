@@ -12,15 +12,20 @@ from rich.progress import track
 
 from sdd.domains import avatars
 from sdd.domains.avatars.captions import mentions, sentence, word
+from sdd.domains.avatars.truth import AVATARS
 from sdd.domains.embedded import EMBEDDED, weights_folder
 from sdd.evaluate.command import CONSOLE, OUT, PICTURES, N, Out, Pictures, Quick, Seed, app, finish
 from sdd.evaluate.judge import Judge
-from sdd.evaluate.markdown import attribute_table, number, picture_line
-from sdd.evaluate.prompts import people, reads
-from sdd.evaluate.trial import fid_figures, save_rows, shares
+from sdd.evaluate.markdown import attribute_table, measured_by, number, picture_line
+from sdd.evaluate.prompts import reads
+from sdd.evaluate.realism import realism
+from sdd.evaluate.sheet import save_rows
+from sdd.evaluate.visible import shares
 
 if TYPE_CHECKING:
     from sdd.domains.avatars.person import Avatar
+
+NAME, EDITION = "teacher", 1
 
 
 @torch.no_grad()
@@ -32,7 +37,7 @@ def teaching(pipeline: Any, judge: Judge, n: int, seed: int, steps: int = 50, sc
     import numpy as np
 
     asked: list[tuple[Avatar, list[str], str]] = []
-    for i, person in enumerate(people(seed, 0, n)):
+    for i, person in enumerate(AVATARS.people(seed, 0, n)):
         stream = np.random.default_rng([seed, 3, i])
         said = mentions(person, stream)
         asked.append((person, [name for name, _ in said], sentence([phrase for _, phrase in said], stream)))
@@ -59,7 +64,7 @@ def teaching(pipeline: Any, judge: Judge, n: int, seed: int, steps: int = 50, sc
         "found": statistics.fmean(hits),
         "all_found": _whole(asked, found),
         "mentions": float(len(hits)),
-        **fid_figures(judge, avatars.render(list(people(seed, 0, n)), drawn.shape[-1]), drawn),
+        **realism(judge, avatars.render(list(AVATARS.people(seed, 0, n)), drawn.shape[-1]), drawn),
     }
     if similarity:
         figures["clip"] = statistics.fmean(similarity)
@@ -97,13 +102,16 @@ def teacher_command(
     drawn = found.pop("pictures")
     if pictures is not None:
         save_rows(pictures / "teacher.png", [drawn[:8], *([drawn[8:16]] if len(drawn) == 16 else [])])
-    finish("teacher", found, n, seed, out)
+    finish(NAME, found, n, seed, out, EDITION)
 
 
-def teaching_section(part: dict[str, Any], pictures: Path | None) -> list[str]:
+def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
+    """The part of the page."""
     f = part["figures"]
     return [
         "## The teacher",
+        "",
+        measured_by(part),
         "",
         f"50 DDIM steps at guidance 5 on held-out captions: the judge finds {number(f['found'], '%')} of the "
         f"{f['mentions']:.0f} things said, and everything in {number(f['all_found'], '%')} of the captions.",

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
-from sdd.errors import SddError
+from sdd.errors import SddError, guarded, one_line
 from sdd.io.checkpoints.loaded import Loaded
 from sdd.io.checkpoints.weights import summary, times
 from sdd.io.readers.kinds import READERS
@@ -51,17 +52,16 @@ def load(
     if not isinstance(path_or_tensors, (str, Path)):
         return read_any(_from_numpy(path_or_tensors), "the given tensors", kind, options)
     path = Path(path_or_tensors).expanduser()
-    if not path.exists():
-        from sdd.io import zoo
+    with guarded(str(path), "a checkpoint that can be read"):
+        if not path.exists():
+            from sdd.io import zoo
 
-        path = zoo.resolve(path_or_tensors) if str(path_or_tensors) in zoo.ENTRIES else path
-    if path.is_dir():
-        return _folder(path, kind, options)
-    if kind in (None, "editor") and path.is_file() and _is_editor(path):
-        from sdd.editor import Editor
-
-        return Loaded("editor", Editor.load(path))
-    return read_any(containers.read(path), str(path), kind, options, beside=path.parent)
+            path = zoo.resolve(path_or_tensors) if str(path_or_tensors) in zoo.ENTRIES else path
+        if path.is_dir():
+            return _folder(path, kind, options)
+        if kind in (None, "editor") and path.is_file() and _is_editor(path):
+            return _editor(path)
+        return read_any(containers.read(path), str(path), kind, options, beside=path.parent)
 
 
 def _from_numpy(raw: Any) -> Any:
@@ -92,18 +92,25 @@ def read_any(raw: Any, label: str, kind: str | None, options: Mapping[str, Any],
     given = {**options, "beside": beside} if "beside" in takes and beside else options
     try:
         found = read(raw, label, **given)
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        # a stranger's container may be wrong in more ways than a reader can foresee
-        raise SddError(
-            f"{label} could not be read as {name} ({type(error).__name__}: {str(error)[:120]}); it is "
-            f"{_looks_like(raw)}"
-        ) from error
+    except (SddError, MemoryError):
+        raise
+    except Exception as error:  # a stranger's container may be wrong in more ways than a reader can foresee
+        why = f"{type(error).__name__}: {one_line(str(error), 120)}"
+        raise SddError(f"{label} could not be read as {name} ({why}); it is {_looks_like(raw)}") from error
     if isinstance(found, Loaded):
         return found
     parts: tuple[Any, ...] = found if isinstance(found, tuple) else (found,)
     config = dict(parts[1]) if len(parts) > 1 else {}
     warnings = list(parts[2]) if len(parts) > 2 else []
     return Loaded(name, parts[0], config, warnings, dict(parts[3]) if len(parts) > 3 else {})
+
+
+def _editor(path: Path) -> Loaded:
+    """An editor file as data: its tensors by name, and what it says of itself; `sdd.Editor.load` makes one of it."""
+    with safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["sdd"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Loaded("editor", tensors, said if isinstance(said, dict) else {})
 
 
 def _folder(path: Path, kind: str | None, options: Mapping[str, Any]) -> Loaded:
@@ -115,12 +122,7 @@ def _folder(path: Path, kind: str | None, options: Mapping[str, Any]) -> Loaded:
             "you mean"
         )
     if found == "teacher":
-        from sdd.teachers.load import load_teacher
-
-        teacher = load_teacher(str(path), **options)
-        return Loaded(
-            "teacher", teacher, {"image_size": teacher.image_size, "latent_shape": list(teacher.latent_shape)}
-        )
+        return Loaded("teacher", path, read_json(path / "model_index.json"))
     if found == "clip":
         from sdd.io.readers.clip import load_clip
 
@@ -129,10 +131,8 @@ def _folder(path: Path, kind: str | None, options: Mapping[str, Any]) -> Loaded:
 
     try:
         net = UNet2DModel.from_pretrained(path, use_safetensors=True, local_files_only=True).eval()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SddError(
-            f"the folder {path} is not a loadable UNet2DModel ({str(error).splitlines()[0][:120]})"
-        ) from error
+    except Exception as error:  # diffusers raises whatever a wrong configuration leads to
+        raise SddError(f"the folder {path} is not a loadable UNet2DModel ({one_line(str(error), 120)})") from error
     return Loaded("unet", net, {"net": dict(net.config), "image_size": net.config.sample_size})
 
 
@@ -148,7 +148,7 @@ def folder_kind(path: Path) -> str | None:
 
 
 def folder_contents(path: Path) -> str:
-    names = sorted(p.name for p in path.iterdir())
+    names = sorted(p.name[:60] for p in path.iterdir())
     return f"it holds {', '.join(names[:6])}{' and more' if len(names) > 6 else ''}" if names else "it is empty"
 
 

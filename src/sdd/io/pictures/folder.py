@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     Picture = PillowImage.Image
 
-_SUFFIXES = {
+SUFFIXES = {
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg",
     ".jpf", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi", ".tga", ".tif",
     ".tiff", ".webp",
 }  # fmt: skip
+
+LISTING, SHEET = "samples.json", "grid.png"  # what `sdd sample` writes beside its pictures; the sheet is none of them
 
 
 # Folders
@@ -36,42 +38,44 @@ class Source:
 def find(paths: Iterable[str | Path], skip: str | Path | None = None) -> list[Source]:
     """The pictures among `paths`: files as they are, folders searched through in a fixed order, each picture once.
 
-    In folders only files with a picture's suffix count, hidden ones and everything under `skip` (the output folder,
-    which may lie inside the input) are left out.
+    In folders only files with a picture's suffix count; hidden ones, the sheet of all pictures that `sdd sample` makes,
+    and everything under `skip` (the output folder, which may lie inside the input) are left out.
 
     Raises:
         SddError: a path that does not exist, a folder that cannot be read, or no picture at all.
     """
     given = [Path(path) for path in paths]
-    apart = Path(skip).resolve() if skip is not None else None
-    found: dict[Path, Source] = {}
+    apart = os.path.realpath(skip) if skip is not None else None
+    found: dict[str, Source] = {}
     for path in given:
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike `is_dir`, no error where a name is too long
             files = _walk(path, apart)
-        elif path.exists():
+        elif os.path.exists(path):
             files = [Source(path, Path(path.name))]
         else:
             raise SddError(f"no such file or folder: {path}")
         for source in files:
-            found.setdefault(source.path.resolve(), source)
+            found.setdefault(os.path.realpath(source.path), source)  # unlike `resolve`, not stopped by a loop of links
     if not found:
         raise SddError(f"no pictures in {', '.join(map(str, given)) or 'nothing'}")
     return list(found.values())
 
 
-def _walk(root: Path, apart: Path | None) -> list[Source]:
+def _walk(root: Path, apart: str | None) -> list[Source]:
     def refuse(error: OSError) -> None:
         raise SddError(f"cannot read the folder {error.filename} ({error.strerror})") from error
 
     sources = []
     for folder, subfolders, names in os.walk(root, onerror=refuse):
         here = Path(folder)
-        if here != root and apart is not None and here.resolve() == apart:
+        if here != root and apart is not None and os.path.realpath(here) == apart:
             subfolders.clear()
             continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if LISTING in names and SHEET in names:
+            names.remove(SHEET)
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 sources.append(Source(here / name, (here / name).relative_to(root)))
     return sources
 
@@ -91,7 +95,7 @@ def output_paths(sources: Sequence[Source], folder: str | Path) -> list[Path]:
         source = sources[index]
         name = source.name
         second = f"{name.stem}-edited.png" if name.suffix.lower() == ".png" else f"{name.name}.png"
-        parent = source.path.resolve().parent.name or "root"
+        parent = Path(os.path.realpath(source.path)).parent.name or "root"
         candidates = [name.with_suffix(".png"), name.with_name(second), name.with_name(f"{parent}-{name.stem}.png")]
         number = 2
         while candidates:
@@ -108,4 +112,4 @@ def output_paths(sources: Sequence[Source], folder: str | Path) -> list[Path]:
 
 def _identity(path: Path) -> str:
     # Case-folded, so that A.png and a.png do not overwrite each other on file systems that ignore case.
-    return str(path.resolve()).casefold()
+    return os.path.realpath(path).casefold()

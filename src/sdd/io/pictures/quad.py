@@ -55,9 +55,11 @@ def box_quad(box: tuple[float, float, float, float]) -> NDArray[np.float64]:
     """The quad of a box (left, top, right, bottom) in pixels.
 
     Raises:
-        SddError: the box is empty.
+        SddError: the box is empty, or far larger than any photo.
     """
     left, top, right, bottom = box
+    if not all(abs(side) <= 1e6 for side in box):
+        raise SddError(f"the box {box} is far larger than any photo; give LEFT,TOP,RIGHT,BOTTOM in pixels")
     if not (right > left and bottom > top):
         raise SddError(f"the box {box} is empty; give LEFT,TOP,RIGHT,BOTTOM in pixels, left < right, top < bottom")
     return np.array([[left, top], [left, bottom], [right, bottom], [right, top]], dtype=np.float64)

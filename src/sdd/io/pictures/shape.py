@@ -16,9 +16,15 @@ Fit = Literal["pad", "crop"]
 def fit(image: Picture, size: int, how: Fit = "crop") -> Tensor:
     """A picture ready for a network: float32 (3, size, size) in [-1, 1], made square by `how` (see `square`).
 
-    Very large pictures are reduced by a whole factor first, which costs no quality and keeps memory small.
+    Very large pictures are reduced by a whole factor first, which costs no quality and keeps memory small: also that of
+    the square that a long and narrow one is padded to.
     """
-    factor = min(image.size) // (4 * size)
+    if how == "crop":
+        width, height = image.size
+        side = min(image.size)
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    factor = max(image.size) // (4 * size)
     if factor > 1:
         image = image.reduce(factor)
     return resize(square(to_tensor(image), how)[None], size)[0]

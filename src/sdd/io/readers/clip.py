@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sdd.errors import SddError
 from sdd.io.checkpoints.weights import fill, refuse_unused, take
-from sdd.io.readers.unwrap import Read, bare, count, width
+from sdd.io.readers.unwrap import Read, bare, count, finite, width
 from sdd.io.untrusted import containers
 from sdd.nets.clip_pixels import MEAN, STD
 
@@ -111,7 +111,7 @@ def load_clip(name_or_path: str | Path) -> Read:
 
     try:
         net = CLIPModel.from_pretrained(str(name_or_path), use_safetensors=True).float().eval()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the hub's client and transformers raise many unrelated types
         why = str(error).strip().split("\n")[0][:150]
         raise SddError(
             f"cannot load the CLIP {name_or_path} ({why}); give a hub id, a folder or a safetensors file"
@@ -149,7 +149,7 @@ def _configuration(folder: Path | None) -> dict[str, Any]:
             }
             if "head_width" in vision:
                 said["vision_heads"] = vision["width"] // vision["head_width"]
-            return {k: v for k, v in said.items() if v is not None}
+            return {k: v for k, v in said.items() if finite(v)}
         except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, RecursionError) as error:
             raise SddError(
                 f"{path} is not the configuration of a CLIP ({type(error).__name__}); remove or replace it"

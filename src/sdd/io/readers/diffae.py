@@ -76,7 +76,8 @@ def read_diffae(raw: Any, label: str = "the checkpoint", heads: int = 1) -> Read
     if latent:
         net.latent_net, meta["latent_net"] = latent_net(latent, label)
     whole, _ = bare(raw)
-    meta |= {k: whole[k].float() for k in ("conds_mean", "conds_std") if k in whole}
+    names = [k for k in ("conds_mean", "conds_std") if k in whole]
+    meta |= {k: take(whole, k, whole[k].shape, label, what) for k in names}
     return net, meta, []
 
 
@@ -135,7 +136,7 @@ def read_diffae_latents(raw: Any, label: str = "the checkpoint") -> Read:
     found = {k: raw[k] for k in ("conds", "conds_mean", "conds_std")}
     if not all(isinstance(v, Tensor) for v in found.values()) or found["conds"].ndim != 2:
         raise SddError(f"{label} looks like DiffAE's latent.pkl, but its conds are not an N x 512 tensor")
-    codes = found["conds"].float()
+    codes = take(found, "conds", found["conds"].shape, label, "DiffAE's latent.pkl")
     stats = {k: take(raw, k, (codes.shape[1],), label, "DiffAE's latent.pkl") for k in ("conds_mean", "conds_std")}
     return {"conds": codes, **stats}, {"count": len(codes), "code": codes.shape[1]}, []
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sdd.errors import SddError
 from sdd.io.checkpoints.weights import fill, summary, times
 from sdd.io.readers.identity import counted, trunk_tensors
-from sdd.io.readers.stylegan2 import build_generator
-from sdd.io.readers.unwrap import Read, Tensors, count, named_tensors, options_of, shape_of, under
+from sdd.io.readers.stylegan2 import MAX_SIZE, build_generator, mean_codes
+from sdd.io.readers.unwrap import Read, Tensors, count, finite, named_tensors, options_of, shape_of, under
 from sdd.nets.encoder import KINDS as ENCODERS
 from sdd.nets.encoder import StyleEncoder, build_encoder
 
@@ -99,8 +99,8 @@ def _encoder(raw: Any, label: str, assumed: str) -> Read:
         parts["decoder"] = build_generator(decoder, label, warnings, average)
     net = _build_encoder(kind, tensors, opts, parts.get("decoder"), label, what)
     if isinstance(average, Tensor) and opts.get("start_from_latent_avg") is not False:
-        rows = average.detach().float().reshape(-1, average.shape[-1] if average.ndim else 1)
-        if rows.shape[0] not in (1, net.n_styles) or rows.shape[1] != net.style_dim:
+        rows = mean_codes(average, net.style_dim, label)
+        if rows.shape[0] not in (1, net.n_styles):
             raise SddError(
                 f"{label} has a latent_avg of {times(average.shape)}, but its encoder's codes are "
                 f"{times((net.n_styles, net.style_dim))}"
@@ -116,7 +116,7 @@ def _encoder(raw: Any, label: str, assumed: str) -> Read:
     config = {
         "net": net.config(), "n_latent": net.n_styles, "style_dim": net.style_dim,
         "input_size": [192, 256] if cars else [256, 256], "crop": "car" if cars else None,
-        "opts": {k: v for k, v in opts.items() if isinstance(v, str | int | float | bool | None)},
+        "opts": {k: v for k, v in opts.items() if v is None or isinstance(v, str) or finite(v)},
     }  # fmt: skip
     return net, config, warnings, parts
 
@@ -132,7 +132,7 @@ def _build_encoder(
         out, inner = shape_of(tensors, "linear.weight", 2, label, what)
         style_dim = inner if kind == INTO_WPLUS else out
         size = next((opts[k] for k in ("output_size", "stylegan_size") if isinstance(opts.get(k), int)), 1024)
-        by_size = getattr(decoder, "n_latent", None) or 2 * int(math.log2(max(size, 8))) - 2
+        by_size = getattr(decoder, "n_latent", None) or 2 * int(math.log2(min(max(size, 8), MAX_SIZE))) - 2
         n_styles = out // inner if kind == INTO_WPLUS else by_size
     with torch.device("meta"):
         net = build_encoder(kind, n_styles=n_styles, style_dim=style_dim, **trunk)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sdd.errors import SddError
-from sdd.io.checkpoints.weights import times
+from sdd.io.checkpoints.weights import take, times
 from sdd.io.readers.unwrap import Read
 
 # --- Latents ---------------------------------------------------------------------------------------------------------
@@ -40,13 +40,13 @@ def read_latents(raw: Any, label: str = "the latents") -> Read:
     """
     found = _codes(raw)
     if isinstance(found, list):
-        vectors = [v.detach().float().flatten(1) for v in found]
+        vectors = [_real(v, label).flatten(1) for v in found]
         if len({len(v) for v in vectors}) != 1:
             raise SddError(f"{label} is a list of style vectors for different numbers of images")
         return vectors, {"space": "style", "count": len(vectors[0]), "dims": [v.shape[1] for v in vectors]}, []
     if found is None or not found.is_floating_point():
         raise SddError(f"{label} holds no codes: W+ codes are a tensor (N, layers, dimension)")
-    codes = found.detach().float()
+    codes = _real(found, label)
     if codes.ndim == 5 and codes.shape[3:] == (1, 1) and codes.shape[1] == 1 and codes.shape[2] % 512 == 0:
         vectors = _unpadded(codes.reshape(len(codes), -1, 512))
         return vectors, {"space": "style", "count": len(codes), "dims": [v.shape[1] for v in vectors]}, []
@@ -62,6 +62,10 @@ def read_latents(raw: Any, label: str = "the latents") -> Read:
         raise SddError(f"{label} is a tensor {times(codes.shape)}, but W+ codes are (N, layers, dimension)")
     n, layers, width = codes.shape
     return codes, {"space": "wplus", "count": n, "n_latent": layers, "style_dim": width}, warnings
+
+
+def _real(codes: Tensor, label: str) -> Tensor:
+    return take({"codes": codes}, "codes", codes.shape, label, "latents")
 
 
 def _codes(raw: Any) -> Tensor | list[Tensor] | None:

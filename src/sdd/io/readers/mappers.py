@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sdd.errors import SddError
 from sdd.io.checkpoints.weights import fill, summary
 from sdd.io.readers.stylegan2 import build_generator
-from sdd.io.readers.unwrap import Read, Tensors, named_tensors, options_of, under
+from sdd.io.readers.unwrap import Read, Tensors, count, named_tensors, options_of, under
 from sdd.nets.mapper import Mapper
 from sdd.nets.mapper_kinds import build_mapper, published_config
 
@@ -97,6 +97,7 @@ def _mapper_tensors(raw: Any) -> Tensors | None:
 
 def _mapper(tensors: Tensors, label: str, latent_weight: float) -> Mapper:
     what = "a published mapper"
+    count(tensors, r"mapper_(\d+)\.")  # refuses numbers of which a list up to them would fill the memory
     try:
         config = published_config({k: tuple(v.shape) for k, v in tensors.items()}, latent_weight)
     except KeyError as error:

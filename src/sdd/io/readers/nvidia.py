@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sdd.errors import SddError
 from sdd.io.checkpoints.weights import fill, refuse_unused, summary, take
-from sdd.io.readers.stylegan2 import generator_config
-from sdd.io.readers.unwrap import Read, Tensors, count, shape_of
+from sdd.io.readers.stylegan2 import MAX_SIZE, generator_config
+from sdd.io.readers.unwrap import Read, Tensors, count, finite, shape_of
+from sdd.io.untrusted.claims import MAX_NAME
 from sdd.io.untrusted.containers import Record
 from sdd.nets.stylegan2 import Generator
 
@@ -63,7 +64,7 @@ def read_nvidia(raw: Any, label: str = "the checkpoint", conv_clamp: float | Non
     architecture = synthesis.get("architecture", "skip") if isinstance(synthesis, Mapping) else "skip"
     if architecture != "skip" or any(".skip." in name for name in tensors):
         raise SddError(f"{label} is {what} of the architecture {architecture!r}; only the usual 'skip' can be read")
-    lr_mlp = float(mapping.get("lr_multiplier", 0.01)) if isinstance(mapping, Mapping) else 0.01
+    lr_mlp = _positive(mapping.get("lr_multiplier", 0.01), "lr_multiplier") if isinstance(mapping, Mapping) else 0.01
     net = _from_nvidia(tensors, label, what, conv_clamp, lr_mlp)
     return net, generator_config(net, "nvidia"), warnings
 
@@ -84,7 +85,7 @@ def _dictionary(record: Record, name: str) -> Mapping[str, Any]:
 
 def _walk(record: Record, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
     """The named tensors of a module's record and its submodules', as `state_dict` would list them."""
-    if depth > 20:
+    if depth > 20 or len(prefix) > MAX_NAME:
         raise SddError("the modules of this pickle are nested too deep for a network")
     for kind in ("_parameters", "_buffers"):
         for name, value in _dictionary(record, kind).items():
@@ -103,15 +104,21 @@ def _conv_clamp(record: Record, arguments: Mapping[str, Any]) -> float | None:
     state = layer.state if isinstance(layer, Record) and isinstance(layer.state, dict) else {}
     synthesis = arguments.get("synthesis_kwargs")
     value = state["conv_clamp"] if "conv_clamp" in state else (synthesis or {}).get("conv_clamp")
-    return None if value is None else float(value)
+    return None if value is None else _positive(value, "conv_clamp")
+
+
+def _positive(value: Any, name: str) -> float:
+    if not finite(value) or value <= 0:
+        raise SddError(f"the {name} of this pickle is not a positive number, so that it is no generator")
+    return float(value)
 
 
 def _from_nvidia(tensors: Tensors, label: str, what: str, conv_clamp: float | None, lr_mlp: float) -> Generator:
     def shape(name: str, ndim: int) -> tuple[int, ...]:
         return shape_of(tensors, name, ndim, label, what)
 
-    sizes = [4 << i for i in range(13) if any(k.startswith(f"synthesis.b{4 << i}.") for k in tensors)]
-    if len(sizes) < 2 or sizes != [4 << i for i in range(len(sizes))]:
+    sizes = [4 << i for i in range(15) if any(k.startswith(f"synthesis.b{4 << i}.") for k in tensors)]
+    if len(sizes) < 2 or sizes != [4 << i for i in range(len(sizes))] or sizes[-1] > MAX_SIZE:
         raise SddError(f"{label} looks like {what} but has blocks of the sizes {sizes}; it has {summary(tensors)}")
     channels = {r: shape(f"synthesis.b{r}.conv1.weight", 4)[0] for r in sizes}
     _, style_dim = shape("synthesis.b4.conv1.affine.weight", 2)

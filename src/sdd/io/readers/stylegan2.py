@@ -4,9 +4,9 @@ Files hold tensors, few hold hyper-parameters, so these are inferred from names 
 with the published value as the default: the mapping network's learning-rate multiplier 0.01, a mapper's factor 0.1, no
 `conv_clamp` where a bare NVIDIA state dict has lost it.
 
-Every reader takes what `sdd.io.safe` made of a file (or such a structure of meta tensors, from `sdd.io.inspect`) and a
-label for messages, and returns (object, hyper-parameters, warnings) and, where a file holds more than one network, the
-others by name.
+Every reader takes what `sdd.io.untrusted` made of a file (or such a structure of meta tensors, from `sdd.io.inspect`)
+and a label for messages, and returns (object, hyper-parameters, warnings) and, where a file holds more than one
+network, the others by name.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from sdd.errors import SddError
-from sdd.io.checkpoints.weights import fill, summary, times
+from sdd.io.checkpoints.weights import fill, summary, take, times
 from sdd.io.readers.unwrap import Read, Tensors, count, shape_of, under
 from sdd.nets.stylegan2 import Generator, blur_kernel
 
 SEED = 0  # of noise and mean codes that a file lacks
+MAX_SIZE = 2048  # px; noise is drawn for every pixel, so that a name alone would take gigabytes
+MAX_WIDTH = 4096  # of codes, of which 4096 are drawn where a file does not say their mean; 512 in all published ones
 
 
 # --- StyleGAN2 in rosinality's layout -------------------------------------------------------------------------------
@@ -81,7 +83,7 @@ def build_generator(tensors: Tensors, label: str, warnings: list[str], average: 
     """The generator of a rosinality state dict; what had to be assumed is added to `warnings`."""
     what = "a StyleGAN2 generator"
     layers = count(tensors, r"to_rgbs\.(\d+)\.")
-    if not 1 <= layers <= 12:
+    if not layers or 4 << layers > MAX_SIZE:
         raise SddError(f"{label} looks like {what} but has {layers} layers to_rgbs.*; it has {summary(tensors)}")
     size = 4 << layers
 
@@ -89,13 +91,16 @@ def build_generator(tensors: Tensors, label: str, warnings: list[str], average: 
         return shape_of(tensors, name, ndim, label, what)
 
     _, style_dim = shape("conv1.conv.modulation.weight", 2)
+    z_dim = shape("style.1.weight", 2)[1]
+    if max(style_dim, z_dim) > MAX_WIDTH:
+        raise SddError(f"{label} looks like {what} of codes of {max(style_dim, z_dim)} numbers, as none has")
     channels = {4: shape("conv1.conv.weight", 5)[1]}
     for i in range(layers):
         channels[8 << i] = shape(f"convs.{2 * i + 1}.conv.weight", 5)[1]
     with torch.device("meta"):
         net = Generator(
             size, style_dim, n_mlp=count(tensors, r"style\.(\d+)\.") - 1, channels=channels, lr_mlp=lr_mlp,
-            z_dim=shape("style.1.weight", 2)[1],
+            z_dim=z_dim,
         )  # fmt: skip
     ready = dict(tensors)
     wanted = net.state_dict()
@@ -118,16 +123,23 @@ def build_generator(tensors: Tensors, label: str, warnings: list[str], average: 
 def _set_average(net: Generator, average: Any, label: str, warnings: list[str]) -> None:
     """Set the centre of truncation: the file's, or where it has none the mean of seeded codes."""
     if isinstance(average, Tensor):
-        rows = average.detach().float().reshape(-1, average.shape[-1] if average.ndim else 1)
-        if rows.shape[1] != net.style_dim:
-            raise SddError(
-                f"{label} has a latent_avg of {times(average.shape)}, but this generator's codes have {net.style_dim}"
-            )
-        net.latent_avg = rows.mean(0)
+        net.latent_avg = mean_codes(average, net.style_dim, label).mean(0)
         return
     warnings.append(f"the file has no latent_avg; the mean of 4096 codes drawn from seed {SEED} is used for truncation")
     device = net.input.input.device
     net.latent_avg = torch.zeros(net.style_dim, device=device) if device.type == "meta" else net.mean_latent(seed=SEED)
+
+
+def mean_codes(average: Tensor, style_dim: int, label: str) -> Tensor:
+    """A file's `latent_avg` as rows (N, style_dim).
+
+    Raises:
+        SddError: it is of another width, complex, NaN or infinite.
+    """
+    shape = average.shape[-1:].numel(), average.numel()
+    if shape[0] != style_dim or not shape[1]:
+        raise SddError(f"{label} has a latent_avg of {times(average.shape)}, but its codes have {style_dim}")
+    return take({"latent_avg": average}, "latent_avg", average.shape, label, "codes").reshape(-1, style_dim)
 
 
 def generator_config(net: Generator, layout: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sdd.errors import SddError
 from sdd.io.checkpoints.weights import refuse_unused, take
+from sdd.io.readers.unwrap import MAX_LAYERS
 from sdd.nets.timesteps import Timesteps
 
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
@@ -22,6 +23,8 @@ def unet(config: Mapping[str, Any], base: int, time: int) -> Any:
     from diffusers import UNet2DModel
     from diffusers.models.embeddings import TimestepEmbedding
 
+    if len(config["block_out_channels"]) * config["layers_per_block"] > MAX_LAYERS:
+        raise SddError(f"no U-Net here has more than {MAX_LAYERS} blocks, as the names of these tensors say")
     try:
         with torch.device("meta"):
             net = UNet2DModel(**config, time_embedding_dim=time)

@@ -13,6 +13,10 @@ from sdd.errors import SddError
 from sdd.io.checkpoints.weights import summary, times
 from sdd.io.untrusted.containers import Record
 
+MAX_LAYERS = 100  # of one kind in a network; the largest here has 48
+MAX_SETTINGS = 200  # of a checkpoint's options, and
+MAX_SETTING = 1000  # characters of each
+
 Tensors = dict[str, Tensor]
 Read = tuple[Any, dict[str, Any], list[str]] | tuple[Any, dict[str, Any], list[str], dict[str, nn.Module]]
 
@@ -44,8 +48,16 @@ def bare(raw: Any) -> tuple[Tensors, list[str]]:
 
 
 def count(tensors: Mapping[str, Any], pattern: str) -> int:
-    """One more than the largest number that the pattern's group matches at the start of a name; 0 if none."""
-    return max((int(m[1]) + 1 for m in (re.match(pattern, k) for k in tensors) if m and len(m[1]) < 6), default=0)
+    """One more than the largest number that the pattern's group matches at the start of a name; 0 if none.
+
+    Raises:
+        SddError: it is more than any network has; that many layers would be built before one is found to be missing.
+    """
+    numbers = {m[1] for m in (re.match(pattern, k) for k in tensors) if m}
+    if any(len(n) > 6 or int(n) >= MAX_LAYERS for n in numbers):
+        family = pattern.split("(")[0].replace("\\", "")
+        raise SddError(f"the tensors {family}* are of more than {MAX_LAYERS} layers, as no network here has")
+    return max((int(n) + 1 for n in numbers), default=0)
 
 
 def width(tensors: Mapping[str, Tensor], name: str, label: str, what: str) -> int:
@@ -83,13 +95,19 @@ def shape_of(tensors: Tensors, name: str, ndim: int, label: str, what: str) -> t
 
 
 def options_of(raw: Any) -> dict[str, Any]:
-    """The `opts` of a checkpoint, a dict or a Namespace."""
+    """The `opts` of a checkpoint, a dict or a Namespace: numbers, text and lists by name, text cut."""
     opts = raw.get("opts") if isinstance(raw, Mapping) else None
     if isinstance(opts, Record):
         opts = opts.state
     if isinstance(opts, argparse.Namespace):  # of a container that was not read by us
         opts = vars(opts)
-    return dict(opts) if isinstance(opts, Mapping) else {}
+    named = [(k, v) for k, v in opts.items() if isinstance(k, str)] if isinstance(opts, Mapping) else []
+    return {k: v[:MAX_SETTING] if isinstance(v, str) else v for k, v in named[:MAX_SETTINGS]}
+
+
+def finite(value: Any) -> bool:
+    """Whether it is a number that a float can hold, neither NaN nor infinite."""
+    return isinstance(value, (int, float)) and -1e300 < value < 1e300
 
 
 def named_tensors(raw: Any) -> Tensors:

@@ -1,8 +1,8 @@
 """Read a stranger's file into plain data: dicts, lists, numbers, strings, tensors, `Record`s. Nothing in it runs.
 
-Pickles go through the machine of `sdd.io.unpickle`, which has no way to call anything. Every size that a file claims
-is compared with the bytes it has before memory is taken for it, so memory stays within a small multiple of the file's
-size.
+Pickles go through the machine of `sdd.io.untrusted.machine`, which has no way to call anything. Every size that a file
+claims is compared with the bytes it has before memory is taken for it, so memory stays within a small multiple of the
+file's size; and what would be walked again and again, because it is shared, is counted first, so that time does too.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import json
 import math
 import os
 import stat
-import struct
-import tokenize
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,27 +23,31 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from sdd.errors import SddError
-from sdd.io.untrusted.machine import (
-    LEGACY_MAGIC,
+from sdd.errors import SddError, guarded
+from sdd.io.untrusted.claims import (
+    MAX_NAME,
+    MAX_TENSORS,
     SLACK,
     Block,
-    Machine,
     Name,
     NumpyType,
     Record,
     Storage,
     TensorClaim,
     brief,
+    counts,
     damaged,
-    legacy,
+    possible,
     range_reader,
+    too_many,
 )
+from sdd.io.untrusted.machine import LEGACY_MAGIC, MAX_OPS, Machine, legacy
 
 __all__ = ["Contents", "Record", "TensorClaim", "describe", "read", "sniff"]
 
 MAX_DEPTH = 100  # nesting; a StyleGAN2 record nests 12 deep
-MAX_NODES = 8_000_000  # values when shared containers are counted each time they appear ("billion laughs")
+FREE_VALUES = 100_000  # values beyond one for each byte, where shared containers count each time ("billion laughs")
+MAX_DIRECTORY = 4 << 20  # bytes of a zip archive's directory; 20 000 members take two MiB
 MAX_HEADER = 8 << 20  # bytes of a safetensors header; that of a 400-billion-parameter model has one or two MiB
 
 _SAFETENSORS_DTYPES = {
@@ -173,32 +175,46 @@ def sniff(file: BinaryIO, size: int, label: str) -> str:
 def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int, str]]:
     """The open regular file, its size and its name for messages; the errors of reading become `SddError`."""
     label = str(path)
-    try:
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):  # a pipe would hang, a device never ends
-                raise SddError(f"{label} is not a file; give the path of a checkpoint file")
-            yield file, info.st_size, label
-    except FileNotFoundError as error:
-        raise SddError(f"there is no file {label}; check the path") from error
-    except IsADirectoryError as error:
-        raise SddError(f"{label} is a folder; give the path of a checkpoint file in it") from error
-    except OSError as error:
-        raise SddError(f"cannot read {label} ({error.strerror or error})") from error
-    except MemoryError as error:
-        raise SddError(f"{label} does not fit in this machine's memory") from error
+    with guarded(label, "a checkpoint that can be read"):
+        try:
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            with open(os.open(path, flags), "rb") as file:
+                info = os.fstat(file.fileno())
+                if not stat.S_ISREG(info.st_mode):  # a pipe would hang, a device never ends
+                    raise SddError(f"{label} is not a file; give the path of a checkpoint file")
+                yield file, info.st_size, label
+        except FileNotFoundError as error:
+            raise SddError(f"there is no file {label}; check the path") from error
+        except IsADirectoryError as error:
+            raise SddError(f"{label} is a folder; give the path of a checkpoint file in it") from error
+        except OSError as error:
+            raise SddError(f"cannot read {label} ({error.strerror or error})") from error
+
+
+@dataclass
+class _Within:
+    """The file, for parsers that ask for as many bytes as it claims: they get no more than `most` at a time."""
+
+    file: BinaryIO
+    most: int
+
+    def read(self, count: int = -1) -> bytes:
+        return self.file.read(count if 0 <= count <= self.most else self.most)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 def _pickled(file: BinaryIO, size: int, label: str, kind: str, permissive: bool) -> Contents:
-    machine = Machine(label, size + SLACK, permissive)
+    machine = Machine(label, size, permissive)
     try:
         if kind == "torch-zip":
             data = _zipped(file, size, label, machine)
         elif kind == "torch-legacy":
             data = legacy(file, size, label, machine)
         else:
-            data = machine.run(file)
-        _measure(data, label)
+            data = machine.run(_Within(file, size))  # type: ignore[arg-type]
+        _measure(data, size, label)
     except SddError:
         if not (permissive and machine.refused):
             raise
@@ -209,17 +225,9 @@ def _pickled(file: BinaryIO, size: int, label: str, kind: str, permissive: bool)
 def _zipped(file: BinaryIO, size: int, label: str, machine: Machine) -> Any:
     """The pickle of a torch zip file, its storages bound to the archive's members."""
     try:
-        archive = zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(_Within(file, MAX_DIRECTORY))
         members = archive.infolist()
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        NotImplementedError,
-        UnicodeError,
-        struct.error,
-        EOFError,
-        OverflowError,
-    ) as error:
+    except Exception as error:  # BadZipFile, ValueError, struct.error, …
         raise damaged(label, "its zip archive has no readable directory") from error
     names = {m.filename: m for m in members}
     if len(names) != len(members):
@@ -260,7 +268,7 @@ def _zipped(file: BinaryIO, size: int, label: str, machine: Machine) -> Any:
                         raise EOFError
                     at += count
                 source.read(1)  # reaching the end is what compares the checksum
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, struct.error, RuntimeError) as error:
+        except Exception as error:  # BadZipFile, EOFError, zlib.error, …
             raise damaged(label, f"the zip member {name[:80]} does not match its checksum or size") from error
         return out
 
@@ -290,23 +298,34 @@ def _zipped(file: BinaryIO, size: int, label: str, machine: Machine) -> Any:
     return machine.run(io.BytesIO(member(pickles[0]).tobytes()))
 
 
-def _measure(data: Any, label: str) -> None:
-    """Refuse structures that nest too deep, contain themselves, or share so much that walking them would never end."""
-    counts: dict[int, int] = {}
+def _measure(data: Any, size: int, label: str) -> None:
+    """Refuse structures that nest too deep, contain themselves, or share so much that walking them takes far longer
+    than the file is long.
+
+    Counted are the values, the tensors, and the characters of the tensors' names with those of the containers that they
+    are in; each as often as it appears to someone who walks the whole.
+    """
+    totals: dict[int, tuple[int, int, int]] = {}
     path: set[int] = set()
-    stack: list[tuple[Any, list[Any] | None]] = [(data, None)]
+    stack: list[tuple[Any, list[tuple[int, Any]] | None]] = [(data, None)]
     while stack:
         node, children = stack.pop()
         if children is not None:  # all children are counted
             path.discard(id(node))
-            counts[id(node)] = 1 + sum(counts.get(id(c), 1) for c in children)
-            if counts[id(node)] > MAX_NODES:
+            values, tensors, names = 1, 0, 0
+            for length, child in children:
+                v, t, n = totals.get(id(child), (1, int(isinstance(child, TensorClaim)), 0))
+                values, tensors, names = values + v, tensors + t, names + n + length * v
+            if values > min(size, MAX_OPS) + FREE_VALUES or names > min(size, 4 * SLACK) + SLACK:
                 raise SddError(
-                    f"{label} describes more than {MAX_NODES} values by repeating itself, as no checkpoint does; it "
+                    f"{label} describes far more values than it holds by repeating itself, as no checkpoint does; it "
                     "was refused"
                 )
+            if tensors > MAX_TENSORS:
+                raise too_many(label)
+            totals[id(node)] = values, tensors, names
             continue
-        if id(node) in counts or not isinstance(node, (dict, list, tuple, set, Record)):
+        if id(node) in totals or not isinstance(node, (dict, list, tuple, set, Record)):
             continue
         if id(node) in path or len(path) >= MAX_DEPTH:
             raise SddError(
@@ -315,11 +334,13 @@ def _measure(data: Any, label: str) -> None:
             )
         path.add(id(node))
         if isinstance(node, Record):
-            children = [node.state]
+            children = [(len(node.class_name), node.state)]
+        elif isinstance(node, dict):
+            children = [(len(k) if isinstance(k, str) else 8, v) for k, v in node.items()]
         else:
-            children = list(node.values()) if isinstance(node, dict) else list(node)
+            children = [(8, v) for v in node]
         stack.append((node, children))
-        stack.extend((c, None) for c in children)
+        stack.extend((c, None) for _, c in children)
 
 
 def _materialise(data: Any) -> Any:
@@ -332,7 +353,7 @@ def _materialise(data: Any) -> Any:
                 done[id(node)] = node.load()
             return done[id(node)]
         if isinstance(node, Name):
-            return node.name
+            return node.name[:MAX_NAME]
         if isinstance(node, Storage):
             return TensorClaim(node.dtype, (node.numel,), (1,), node).load()
         if isinstance(node, NumpyType):
@@ -371,6 +392,8 @@ def safetensors_header(
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
             raise ValueError("metadata")
+        if len(header) > MAX_TENSORS:
+            raise too_many(label)
         tensors, spans = {}, []
         for name, entry in header.items():
             dtype, shape, (begin, end) = (
@@ -383,7 +406,7 @@ def safetensors_header(
                     f"{label} holds {name[:80]!r} as {str(entry['dtype'])[:20]}, a type this program does not know; "
                     "convert it to float16 or float32"
                 )
-            if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)) or len(shape) > 64:
+            if not possible(shape, dtype.itemsize) or not counts(begin, end) or len(name) > MAX_NAME:
                 raise ValueError("geometry")
             if end - begin != math.prod(shape) * dtype.itemsize or 8 + length + end > size:
                 raise SddError(
@@ -392,7 +415,9 @@ def safetensors_header(
                 )
             tensors[name] = (dtype, shape, begin, end)
             spans.append((begin, end))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+    except SddError:
+        raise
+    except Exception as error:  # ValueError, KeyError, RecursionError, …
         raise damaged(label, "its header is not that of a safetensors file") from error
     spans.sort()
     if any(a[1] > b[0] for a, b in pairwise(spans)):
@@ -422,9 +447,11 @@ def _npy_header(file: BinaryIO, size: int, label: str) -> tuple[torch.dtype, tup
         native = dtype.newbyteorder("=")
         if native.kind not in "fiub" or native.itemsize > 8:
             raise SddError(f"{label} is an array of {str(dtype)[:40]}, not of numbers")
-        if any(n < 0 for n in shape):
+        if not possible(shape, native.itemsize):
             raise ValueError("shape")
-    except (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
+    except SddError:
+        raise
+    except Exception as error:  # ValueError, SyntaxError, tokenize.TokenError, …
         raise damaged(label, "its header is not that of a .npy file") from error
     if math.prod(shape) * dtype.itemsize != size - file.tell():
         raise SddError(

@@ -16,8 +16,7 @@ import io
 import math
 import os
 import pickletools
-import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -25,10 +24,29 @@ import numpy as np
 import torch
 
 from sdd.errors import SddError
+from sdd.io.untrusted.claims import (
+    MAX_NAME,
+    MAX_TENSORS,
+    SLACK,
+    Block,
+    Name,
+    NumpyType,
+    Record,
+    Storage,
+    TensorClaim,
+    brief,
+    counts,
+    damaged,
+    possible,
+    range_reader,
+    too_many,
+)
 
-MAX_OPS = 2_000_000  # pickle instructions; a DiffAE training checkpoint has 0.1 M
-MAX_CONTAINERS = 500_000  # dicts, lists, sets: 64 to 216 bytes of memory for one byte of file
-SLACK = 16 << 20  # bytes a file may claim beyond what it holds, for scalars expanded by stride 0 and the like
+MAX_OPS = 500_000  # pickle instructions; a DiffAE training checkpoint has 0.1 M
+MAX_CONTAINERS = 100_000  # dicts, lists, sets: 64 to 216 bytes of memory for one byte of file
+MAX_GLOBALS = 1_000  # different names; a training checkpoint has some 20
+MAX_BITS = 512  # of an integer: random generators keep 128, and a float holds no more than 1024
+SHARED = 4  # times that the bytes of a file may be claimed by tensors that share them
 
 # Classes that training scripts leave in their checkpoints. They carry settings, not weights; they are never built,
 # only recorded.
@@ -78,81 +96,6 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy._core.multiarray": "numpy.core.multiarray"}
 
 
-@dataclass
-class Record:
-    """A class instance that a file describes, kept as data and never built.
-
-    `class_name` is the class's dotted name (for NVIDIA records the bare one, such as `Generator`), `state` what the
-    file would have put into it: a dict of attributes, or the tuple of constructor arguments.
-    """
-
-    class_name: str
-    state: Any = None
-
-    def __repr__(self) -> str:
-        return f"Record({self.class_name!r})"
-
-
-@dataclass(eq=False)
-class Name:
-    """A global the file mentions. It is compared with tables; it is never imported."""
-
-    name: str
-    label: str = ""
-
-
-@dataclass(eq=False)
-class Storage:
-    """A run of `numel` values the file says it has under `key`; `block` is where their bytes are, once known."""
-
-    key: str
-    dtype: torch.dtype
-    numel: int
-    block: Block | None = None
-    offset: int = 0  # in values, of a view into a larger storage (PyTorch before 0.4)
-
-
-@dataclass(eq=False)
-class Block:
-    """`size` bytes of the file, read once and shared by the tensors that lie in them."""
-
-    size: int
-    load: Callable[[], np.ndarray]
-    bytes_: torch.Tensor | None = None
-
-    def tensor(self) -> torch.Tensor:
-        if self.bytes_ is None:
-            self.bytes_ = torch.from_numpy(self.load())
-        return self.bytes_
-
-
-@dataclass(eq=False)
-class TensorClaim:
-    """A tensor that a file describes, before its values are read: dtype, shape, and where they are."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    storage: Storage
-    offset: int = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the dense tensor."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def load(self) -> torch.Tensor:
-        """The tensor, sharing memory with others of the same storage."""
-        assert self.storage.block is not None
-        raw = self.storage.block.tensor()
-        size = self.dtype.itemsize
-        start = (self.storage.offset + self.offset) * size
-        if raw.numel() == 0 or 0 in self.shape:
-            return torch.empty(self.shape, dtype=self.dtype)
-        usable = raw[start : start + (raw.numel() - start) // size * size]
-        return usable.view(self.dtype).as_strided(self.shape, self.stride)
-
-
 _MARK = object()
 
 
@@ -160,25 +103,35 @@ _MARK = object()
 class Machine:
     """Interprets pickle instructions on plain values. See the module's docstring: there is no way to call anything.
 
-    `budget` is how many bytes all copies together may take: the file's size and some slack.
+    `budget` is what is left of the bytes that all copies together may take: the file's size and some slack. Whatever a
+    single instruction would copy is paid for from it, so that work stays in proportion to the file. `views` is the same
+    for the values of tensors.
     """
 
     label: str
-    budget: int
+    size: int
     permissive: bool = False
     storage: Callable[[Storage], Storage] | None = None  # binds a claim to the file's bytes
     globals: dict[str, None] = field(default_factory=dict)  # in order of appearance
     refused: dict[str, None] = field(default_factory=dict)
     ops: int = 0
     containers: int = 0
+    tensors: int = 0
+
+    def __post_init__(self) -> None:
+        self.budget, self.views = self.size + SLACK, SHARED * self.size + SLACK
 
     def spend(self, count: int) -> None:
         """Take `count` bytes from the budget; refuse the file when it is used up."""
         self.budget -= count
         if self.budget < 0:
-            raise SddError(
-                f"{self.label} unpacks to far more than its own size, as no real checkpoint does; it was refused"
-            )
+            raise self.too_much()
+
+    def too_much(self) -> SddError:
+        """The error for a small file that would be large in memory."""
+        return SddError(
+            f"{self.label} unpacks to far more than its own size, as no real checkpoint does; it was refused"
+        )
 
     def run(self, file: BinaryIO) -> Any:
         """One pickle, from the file's position to its STOP.
@@ -190,17 +143,14 @@ class Machine:
             return self._run(file)
         except SddError:
             raise
-        except (
-            ValueError,
-            IndexError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            EOFError,
-            UnicodeError,
-            OverflowError,
-            struct.error,
-        ) as error:
+        except MemoryError:
+            raise
+        except _OddKey as error:
+            raise SddError(
+                f"{self.label} uses a key that is no short text and no number of 64 bits, as no checkpoint needs; save "
+                "it again without, or its tensors as safetensors"
+            ) from error
+        except Exception as error:  # ValueError, struct.error, …: an instruction that does not fit its operands
             raise damaged(self.label, f"its pickle is malformed: {type(error).__name__}") from error
 
     def _run(self, file: BinaryIO) -> Any:
@@ -229,8 +179,15 @@ class Machine:
             if op in _CONSTANTS:
                 push(_CONSTANTS[op])
             elif op in _LITERALS:
+                if isinstance(arg, int) and arg.bit_length() > MAX_BITS:
+                    raise SddError(
+                        f"{self.label} holds an integer of {arg.bit_length()} bits, as no checkpoint does; it was "
+                        "refused"
+                    )
                 push(arg)
             elif op in ("BINPUT", "LONG_BINPUT", "PUT"):
+                if int(arg or 0) >> 32:  # a decimal PUT may name any number, and chosen ones collide in a dict
+                    raise ValueError("memo")
                 memo[int(arg or 0)] = stack[-1]
             elif op == "MEMOIZE":
                 memo[len(memo)] = stack[-1]
@@ -244,7 +201,7 @@ class Machine:
             elif op in ("DICT", "LIST", "FROZENSET"):
                 self.containers += 1
                 items = to_mark()
-                push(items if op == "LIST" else _hashed(items) if op == "FROZENSET" else self.put({}, items))
+                push(items if op == "LIST" else set(map(_key, items)) if op == "FROZENSET" else self.put({}, items))
             elif op == "EMPTY_TUPLE":
                 push(())
             elif op == "TUPLE":
@@ -262,7 +219,7 @@ class Machine:
                 items = to_mark()
                 if not isinstance(stack[-1], set):
                     raise TypeError("not a set")
-                stack[-1].update(_hashed(items))
+                stack[-1].update(map(_key, items))
             elif op == "GLOBAL":
                 push(self.name(*str(arg).split(" ", 1)))
             elif op == "STACK_GLOBAL":
@@ -299,10 +256,13 @@ class Machine:
         raise ValueError("no STOP")
 
     def name(self, module: str, name: str) -> Name:
-        module = _OLD_MODULES.get(module, module)
-        full = f"{module}.{name}"
+        full = f"{_OLD_MODULES.get(module[:100], module[:100])}.{name[:100]}"  # no known name is as long
         shown = full if len(full) <= 100 and full.isprintable() else repr(full[:100])
         self.globals[shown] = None
+        if len(self.globals) > MAX_GLOBALS:
+            raise SddError(
+                f"{self.label} mentions more than {MAX_GLOBALS} names, as no checkpoint does; it was refused"
+            )
         if full.startswith("dnnlib.tflib.") and not self.permissive:
             raise SddError(
                 f"{self.label} is a StyleGAN pickle of the TensorFlow era, which holds program code instead of plain "
@@ -322,6 +282,7 @@ class Machine:
     def build(self, what: Any, args: Any) -> Any:
         if not isinstance(what, Name) or not isinstance(args, tuple):
             raise TypeError("only a name can be built")
+        self.spend(8 * len(args))
         builder = _BUILDERS.get(what.name)
         if builder is None:  # HARMLESS, a type name, or in permissive mode a refused name
             self.containers += 1
@@ -348,9 +309,11 @@ class Machine:
 
     def state(self, target: Any, state: Any) -> Any:
         if isinstance(target, Record):
-            if isinstance(target.state, dict) and isinstance(state, dict):
+            if isinstance(state, dict):
                 self.spend(64 * len(state))
-                target.state = {**target.state, **state}
+                if not isinstance(target.state, dict):
+                    target.state = {}
+                target.state.update(state)
             else:
                 target.state = state
         elif isinstance(target, NumpyType):
@@ -372,63 +335,49 @@ class Machine:
         kind, what, key, _, numel = pid[:5]
         if kind != "storage" or not isinstance(what, Name) or what.name not in _STORAGE_NAMES or self.storage is None:
             raise ValueError("persistent id")
-        if isinstance(numel, bool) or not isinstance(numel, int) or numel < 0:
-            raise ValueError("storage size")
+        if not isinstance(key, (str, int)) or len(str(key)) > MAX_NAME or not counts(numel):
+            raise ValueError("storage")
         claim = self.storage(Storage(str(key), _STORAGE_NAMES[what.name], numel))
         if len(pid) > 5 and pid[5] is not None:
             _, offset, length = pid[5]
-            if min(offset, length) < 0 or offset + length > numel:
+            if not counts(offset, length) or offset + length > numel:
                 raise ValueError("storage view")
             claim = Storage(claim.key, claim.dtype, length, claim.block, offset)
         return claim
 
 
+class _OddKey(Exception):
+    """A key of a dict, or a member of a set, that is not taken."""
+
+
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_LITERALS = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "UNICODE",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE8",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-    ]
-)
+_LITERALS = {
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+    "BINBYTES8",
+}  # fmt: skip
 
 
 def _key(key: Any) -> Any:
-    """A dict key or set member that is safe to hash: hashing deeply nested tuples would overflow the C stack."""
+    """A dict key or set member that is safe to hash.
+
+    Hashing deeply nested tuples would overflow the C stack. Integers beyond 64 bits, and tuples of numbers, can be
+    chosen so that all have one hash, which makes a dict of n of them take n² steps; the hash of text is salted.
+    """
     if isinstance(key, Name):
         return key.name
-    if isinstance(key, tuple) and all(isinstance(k, (str, int, float, bool, bytes, type(None))) for k in key):
-        return key
-    if not isinstance(key, (str, int, float, bool, bytes, type(None))):
-        raise TypeError("key")
+    parts = key if isinstance(key, tuple) else (key,)
+    if len(parts) > 16:
+        raise _OddKey
+    for part in parts:
+        if isinstance(part, (str, bytes)):
+            plain = len(part) <= MAX_NAME
+        else:
+            number = isinstance(part, (int, float, type(None))) and not isinstance(key, tuple)
+            plain = number and not (isinstance(part, int) and part.bit_length() > 64)
+        if not plain:
+            raise _OddKey
     return key
-
-
-def _hashed(items: Iterable[Any]) -> set[Any]:
-    return {_key(item) for item in items}
-
-
-@dataclass(eq=False)
-class NumpyType:
-    """A numpy dtype in a file, such as `<f4`."""
-
-    code: str
 
 
 def _tensor(
@@ -437,13 +386,14 @@ def _tensor(
     """A tensor claim, refused unless every element lies inside its storage."""
     if not isinstance(storage, Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
         raise TypeError("tensor")
-    if (
-        not all(isinstance(n, int) and 0 <= n < 1 << 60 for n in (offset, *size, *stride))
-        or len(size) != len(stride)
-        or len(size) > 64
-    ):
-        raise ValueError("tensor geometry")
     dtype = dtype or storage.dtype
+    if len(size) != len(stride) or not possible(size, dtype.itemsize) or not counts(offset, *stride):
+        raise ValueError("tensor geometry")
+    if storage.offset * storage.dtype.itemsize % dtype.itemsize:
+        raise ValueError("a view that splits values")
+    machine.tensors += 1
+    if machine.tensors > MAX_TENSORS:
+        raise too_many(machine.label)
     held = storage.numel * storage.dtype.itemsize
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if math.prod(size) else 0
     if math.prod(size) and (last + 1) * dtype.itemsize > held:
@@ -452,15 +402,12 @@ def _tensor(
             "refused"
         )
     claim = TensorClaim(dtype, size, stride, storage, offset)
-    if claim.nbytes > held:  # expanded by stride 0: copying it would take more memory than the file has
-        machine.spend(claim.nbytes)
+    # A network copies its tensors, so that many views of one storage, or one expanded by stride 0, would take more
+    # memory than the file has.
+    machine.views -= claim.nbytes
+    if machine.views < 0:
+        raise machine.too_much()
     return claim
-
-
-def brief(size: tuple[int, ...]) -> str:
-    """A claimed shape for a message, however absurd."""
-    text = "x".join(str(n) for n in size) if all(n < 10**15 for n in size) else "astronomic size"
-    return text if len(text) < 60 else f"{text[:60]}…"
 
 
 def _rebuild_tensor(machine: Machine, args: tuple[Any, ...]) -> TensorClaim:
@@ -501,7 +448,7 @@ def _set(machine: Machine, args: tuple[Any, ...]) -> set[Any]:
     if not args:
         return set()
     machine.spend(64 * len(args[0]))
-    return _hashed(args[0])
+    return set(map(_key, args[0]))
 
 
 def _encode(machine: Machine, args: tuple[Any, ...]) -> bytes:
@@ -517,7 +464,7 @@ def _size(machine: Machine, args: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _device(machine: Machine, args: tuple[Any, ...]) -> str:
-    return ":".join(str(a) for a in args if isinstance(a, (str, int)))[:64]
+    return ":".join(str(a)[:64] for a in args[:2] if isinstance(a, (str, int)))[:64]
 
 
 def _new_object(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -527,20 +474,8 @@ def _new_object(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 def _numpy_type(machine: Machine, args: tuple[Any, ...]) -> NumpyType:
     code = args[0]
-    if not isinstance(code, str) or code.lstrip("<>|=") not in {
-        "f2",
-        "f4",
-        "f8",
-        "i1",
-        "i2",
-        "i4",
-        "i8",
-        "u1",
-        "u2",
-        "u4",
-        "u8",
-        "b1",
-    }:
+    known = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+    if not isinstance(code, str) or len(code) > 4 or code.lstrip("<>|=") not in known:
         raise ValueError("numpy dtype")
     return NumpyType(code)
 
@@ -569,6 +504,8 @@ def _storage_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
     (data,) = args
     if not isinstance(data, bytes):
         raise TypeError("storage bytes")
+    if machine.storage is not None:
+        raise SddError(f"{machine.label} nests a torch file in a torch file, as no checkpoint does; it was refused")
     machine.spend(len(data))
     inner = io.BytesIO(data)
     if data[:4] == b"PK\x03\x04":
@@ -654,23 +591,3 @@ def legacy(file: BinaryIO, size: int, label: str, outer: Machine) -> Any:
         claim.block.load = range_reader(file, file.tell(), need)
         file.seek(need, os.SEEK_CUR)
     return data
-
-
-def range_reader(file: BinaryIO, start: int, count: int) -> Callable[[], np.ndarray]:
-    """Reads `count` bytes from `start`, when called. The caller has compared both with the file's size."""
-
-    def load() -> np.ndarray:
-        out = np.empty(count, np.uint8)
-        file.seek(start)
-        if file.readinto(memoryview(out)) != count:  # type: ignore[attr-defined, arg-type]
-            raise OSError("the file became shorter while it was read")
-        return out
-
-    return load
-
-
-def damaged(label: str, why: str) -> SddError:
-    """The error for a file that is not what it set out to be."""
-    return SddError(
-        f"{label} is damaged or cut short ({why}); download it again and compare its size with the publisher's"
-    )

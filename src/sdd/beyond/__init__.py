@@ -1,0 +1,17 @@
+"""What is ours beside the paper, one departure a file, each handed to `sdd.paper` as a guidance, a term or a schedule.
+
+    guidances   csd, dds, pds, asd instead of the paper's sds
+    mask        teach only where the prompt means something, hold the rest (DiffEdit)
+    held        hold a change of latents or pixels, where no generator keeps it small
+    descent     timesteps sink while training
+    draws       several draws of timestep and noise for one rendering
+    scale       the guidance in units of its own signal; levels that carry none stay off
+    steady      rates, averages and outliers
+    settle      stop when guidance and what holds the edit balance
+    strength    how far strength 1 goes
+    blend       the edit laid into the source, whose own pixels stay
+    published   what the released code does and the paper does not say
+
+`sdd.training.config.DEPARTURES` names the options of each; `python -m sdd.evaluate.benchmark ablation` measures what
+each buys.
+"""

@@ -1,0 +1,234 @@
+"""A training as a generator of states: search, S, then Algorithm 1 with whatever the configuration adds to it.
+
+Progress, logs, checkpoints and windows are the driver's (`sdd.training.distil`), who may stop between any two states.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from sdd.beyond.descent import descended
+from sdd.beyond.draws import Draws
+from sdd.beyond.scale import Scaled, signal
+from sdd.beyond.steady import rate
+from sdd.beyond.strength import satisfied
+from sdd.device import precision
+from sdd.domains.domain import Domain
+from sdd.io.progress import Report
+from sdd.manipulators.protocol import Change, Manipulator, Prepared
+from sdd.paper.algorithm import distil
+from sdd.paper.search import default_timesteps, search
+from sdd.paper.step import Guidance
+from sdd.paper.timesteps import searches, timestep_set
+from sdd.teachers.protocol import Teacher
+from sdd.training.config import DistillConfig
+from sdd.training.learner import Learner, begun, resumed
+from sdd.training.making import again, first, probe_of, with_units
+from sdd.training.source import Source, source_of
+from sdd.training.teaching import guidance_of, masks_of, terms_of
+
+
+@dataclass
+class State:
+    """Where a training stands after a step.
+
+    Attributes:
+        learner: everything that a checkpoint holds.
+        figures: numbers of the step, by name: loss, its parts, gradient, slope, change.
+        done: whether this was the last step.
+    """
+
+    learner: Learner
+    figures: dict[str, float]
+    done: bool
+
+
+class Training:
+    """A training that can be iterated: once for each step, until it has settled or reached its limit.
+
+    Args:
+        saved: a checkpoint (`Learner.dump`) to go on from.
+        report: told what is being prepared.
+
+    Attributes:
+        learner: what is learned so far.
+        source: the prepared source pictures.
+        limit: steps after which it ends at the latest.
+    """
+
+    def __init__(
+        self,
+        prompt: str,
+        domain: Domain,
+        teacher: Teacher,
+        settings: DistillConfig,
+        seed: int,
+        saved: dict[str, Any] | None,
+        device: torch.device,
+        report: Report,
+    ) -> None:
+        self.prompt, self.teacher, self.settings, self.seed = prompt, teacher, settings, seed
+        self.device = device
+        self.limit = settings.max_steps if settings.steps == "auto" else settings.steps
+        probe = probe_of(domain, teacher, settings)
+        self.source = source_of(domain, probe, teacher, settings, seed, report)
+        if saved is None:
+            hqs, timesteps = _searched(prompt, teacher, self.source, settings, seed, report)
+        else:
+            hqs, timesteps = saved["hqs"], saved["timesteps"]
+        masks = masks_of(prompt, teacher, self.source, settings, timesteps, seed, report)
+        guidance = guidance_of(prompt, teacher, self.source, settings, masks)
+        if saved is None:
+            random = torch.Generator().manual_seed(seed)
+            power = self._power(with_units(probe, self.source), guidance, timesteps, random)
+            made, answered = first(domain, teacher, settings, self.source, power, random)
+            self.learner = begun(made, answered, settings, random, timesteps, hqs)
+        else:
+            self.learner = resumed(again(domain, teacher, settings, self.source, saved), settings, saved)
+        self.manipulator = self.learner.manipulator
+        factor = 1 / self.learner.unit if settings.normalise else 1.0
+        self.draws = Draws(guidance, settings.draws, self.learner.random)
+        self.guidance: Guidance = Scaled(self.draws, factor * (settings.batch if settings.reduction == "sum" else 1))
+        self.terms = terms_of(domain, self.manipulator, self.source, settings, masks)
+
+    def _power(
+        self, probe: Manipulator, guidance: Guidance, timesteps: list[int], random: torch.Generator
+    ) -> list[Tensor] | None:
+        """The power of the guidance's signal, where something asks for it."""
+        settings = self.settings
+        if settings.levels != "auto" and not settings.normalise:
+            return None
+        return signal(
+            probe, self.source.prepared, self.teacher, guidance, timesteps, random, settings.batch,
+            encode=self._encoder(probe, random),
+        )  # fmt: skip
+
+    def _encoder(self, manipulator: Manipulator, random: torch.Generator) -> Callable[..., Tensor]:
+        """From a change and what it draws to the latents that the guidance is on."""
+
+        def encode(y: Prepared, change: Change, images: Tensor) -> Tensor:
+            known = manipulator.latents(y, change)
+            if known is not None:
+                return known
+            return self.teacher.encode_image(images, self.settings.sample_posterior, random)
+
+        return encode
+
+    def timesteps(self, step: int) -> list[int]:
+        """The timesteps to train at, at a step."""
+        settings, chosen = self.settings, self.learner.timesteps
+        if settings.timesteps.startswith("list"):  # what the user listed is taken as it is
+            return chosen
+        return descended(chosen, settings.descend, self.teacher.num_timesteps, step / self.limit)
+
+    def __iter__(self) -> Iterator[State]:
+        settings, learner, n = self.settings, self.learner, len(self.source)
+        slope, outliers = learner.slope, learner.outliers
+        size = min(settings.batch, n)
+        strength = torch.ones((), device=self.device, requires_grad=True)
+        ordered = None if settings.shuffle else lambda step: (torch.arange(size) + step * size) % n
+        steps = distil(
+            self.manipulator, self.source.prepared, self.teacher, self.guidance, self.timesteps, learner.optimizer,
+            learner.random, terms=self.terms, batch=size, choose=ordered, strength=strength,
+            encode=self._encoder(self.manipulator, learner.random), start=learner.step,
+            precision=partial(precision, self.device, settings.precision),
+        )  # fmt: skip
+        while not learner.done:
+            strength.grad = None
+            for group in learner.optimizer.param_groups:
+                group["lr"] = settings.lr * rate(learner.step, self.limit, settings.lr_warmup, settings.schedule)
+            self.draws.timesteps = self.timesteps(learner.step)
+            step = next(steps)
+            learner.step = step.number
+            if learner.average is not None:
+                learner.average.update_parameters(self.manipulator.learned)
+            with torch.no_grad():
+                change = math.sqrt(float(self.manipulator.size(step.change)))
+            assert strength.grad is not None, "the loss depends on the change"
+            slope.see(-float(strength.grad) / change if change > 0 else 0.0)
+            settled = settings.normalise and slope.settled(step.number)
+            learner.done = step.number >= self.limit or (settings.steps == "auto" and settled)
+            figures = {"loss": float(step.loss.detach())}
+            figures |= {name: float(term.detach()) for name, term in step.terms.items()}
+            figures |= {"gradient": outliers.last, "slope": slope.now, "change": change}
+            yield State(learner, figures, learner.done)
+
+    @property
+    def result(self) -> Manipulator:
+        """The manipulator as an editor has it: with averaged weights, where weights are averaged."""
+        average: AveragedModel | None = self.learner.average
+        return self.manipulator if average is None else self.manipulator.with_learned(average.module)
+
+    def strength(self) -> float:
+        """What strength 1 multiplies."""
+        if self.settings.strength != "auto":
+            return self.settings.strength
+        random = torch.Generator().manual_seed(self.seed + 2)
+        size = min(2 * self.settings.batch, len(self.source))
+        index = torch.randperm(len(self.source), generator=random)[:size].to(self.device)
+        last = self.timesteps(self.learner.step)
+        t = torch.tensor(last)[torch.arange(size) % len(last)].to(self.device)
+        noise = torch.randn(size, *self.teacher.latent_shape, generator=random).to(self.device)
+        manipulator, y = self.result, self.source.prepared[index]
+        with torch.no_grad():
+            change = manipulator.change(y)
+
+        encode = self._encoder(manipulator, random)
+
+        def slope(s: float) -> float:
+            factor = torch.tensor(s, device=self.device, requires_grad=True)
+            with precision(self.device, self.settings.precision):
+                moved = change.scaled(factor)
+                latents = encode(y, moved, manipulator.draw(y, moved))
+                g = self.guidance(latents.detach(), t, noise, index)
+            (found,) = torch.autograd.grad((latents * g).sum(), factor)
+            return float(found)
+
+        return self.settings.overshoot * satisfied(slope)
+
+    @torch.no_grad()
+    def pictures(self, count: int = 8) -> list[Tensor]:
+        """Two rows: some sources, unedited, and their edits."""
+        y = self.source.prepared[:count]
+        return [self.result.draw(y), self.result(y)]
+
+    @torch.no_grad()
+    def change(self, count: int = 64) -> float:
+        """Root mean squared change over some sources, in the manipulator's units."""
+        manipulator = self.result
+        return math.sqrt(float(manipulator.size(manipulator.change(self.source.prepared[:count]))))
+
+
+def _searched(
+    prompt: str, teacher: Teacher, source: Source, settings: DistillConfig, seed: int, report: Report
+) -> tuple[dict[str, Any] | None, list[int]]:
+    """The hybrid quality score as a record, where the strategy looks at it, and S."""
+    if not searches(settings.timesteps):
+        return None, timestep_set(None, settings.timesteps, teacher.num_timesteps)
+    done, total = 0, len(source.pictures) * len(default_timesteps(teacher.num_timesteps))
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        report(f"hybrid quality score of {prompt!r}", done, total)
+
+    hqs = search(
+        teacher,
+        source.pictures,
+        prompt,
+        gradient=settings.search_gradient,
+        scale=settings.search_scale,
+        weighted=settings.search_weighted,
+        seed=seed,
+        advance=advance,
+    )
+    return json.loads(hqs.to_json()), timestep_set(hqs, settings.timesteps, teacher.num_timesteps)
