@@ -21,6 +21,7 @@ from sdd.errors import SddError
 from sdd.evaluate.command import OUT, Kept, N, Out, Quick, Seed, app, finish, kept_folder
 from sdd.evaluate.kept_editors import Editors
 from sdd.evaluate.markdown import measured_by
+from sdd.paper.cost import break_even
 
 if TYPE_CHECKING:
     from sdd.domains.domain import Domain
@@ -72,7 +73,7 @@ def timing(
     figures = {
         "help": helping, "cold_edit": cold, "warm_edit": warm, "train": train, "second_train": second,
         "diffusion_edit": diffusion,
-        "break_even": train / (diffusion - warm) if diffusion > warm else float("inf"),
+        "break_even": break_even(train, warm, diffusion),
     }  # fmt: skip
     return {"figures": figures, "threads": torch.get_num_threads()}
 

@@ -47,12 +47,10 @@ def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
 
     Bicubic: a drawing shrunk by it is 3 dB closer to the same drawing made at that size than one shrunk bilinearly.
     """
-    from torch.nn import functional as F
+    from sdd.nets.resize import resize as resized
 
-    height, width = (size, size) if isinstance(size, int) else size
-    if images.shape[-2:] == (height, width):
-        return images
-    return F.interpolate(images, (height, width), mode="bicubic", antialias=True).clamp(-1, 1)
+    result = resized(images, size, mode="bicubic")
+    return result if result is images else result.clamp(-1, 1)
 
 
 def square(image: Tensor, how: Fit = "crop") -> Tensor:
