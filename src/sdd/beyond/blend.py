@@ -34,6 +34,7 @@ Quad = NDArray[np.float64]
 
 UNIT = 128  # the side of a drawing in which the lengths below are pixels
 CHUNK = 2**18  # source pixels at a time, so that memory does not grow with the source
+SEEK = 0.02  # what is drawn in a pixel's own colour to within this takes its change from its very place
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ def change_region(edited: Tensor, unedited: Tensor, how: Blending = DEFAULT) -> 
     weak, strong = ((share * peak).clamp_min(how.floor) for share in (how.weak, how.strong))
     within, found = size > weak, size > strong
     while True:  # from what is certain through all that hangs together with it
-        larger = (F.max_pool2d(found.float(), 3, 1, 1) > 0) & within
-        if bool((larger == found).all()):
+        larger = _dilated(found) & within
+        if torch.equal(larger, found):
             break
         found = larger
     certain = found * ((size - weak) / ((how.soft - 1) * weak)).clamp(0, 1) if how.soft > 1 else found.to(size)
@@ -198,25 +199,28 @@ def _resembling(colours: Tensor, fields: Tensor, place: Tensor, how: Blending) -
     )[0, :, 0]
     unlike = (here[:3] - colours).square().sum(0) / how.alike**2
     elsewhere = 1 - torch.exp(-0.5 * unlike)
-    seek = elsewhere > 1e-3
+    seek = elsewhere > SEEK
     result = here.clone()
     if not bool(seek.any()):
         return result
-    wanted, place = colours[:, seek], place[seek]
-    flat, nearest = fields.flatten(1), place.round().long()
-    total, weights = torch.zeros(len(fields), len(place)).to(fields), torch.zeros(len(place)).to(fields)
+    wanted, place = colours.T[seek], place[seek]
+    # One row a place: what is gathered together lies together in memory.
+    rows, nearest = fields.flatten(1).T.contiguous(), place.round().long()
+    total, weights = torch.zeros(len(place), len(fields)).to(fields), torch.zeros(len(place), 1).to(fields)
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
+            if dx * dx + dy * dy > how.reach**2:
+                continue
             x = (nearest[:, 0] + dx * step).clamp(0, width - 1)
             y = (nearest[:, 1] + dy * step).clamp(0, height - 1)
-            there = flat[:, y * width + x]
+            there = rows.index_select(0, y * width + x)
             far = ((x - place[:, 0]).square() + (y - place[:, 1]).square()) / (step * how.near) ** 2
-            unlike = (there[:3] - wanted).square().sum(0) / how.alike**2
+            unlike = (there[:, :3] - wanted).square().sum(1) / how.alike**2
             # What resembles nothing takes what is nearest.
-            weight = torch.exp(-0.5 * far) * (torch.exp(-0.5 * unlike) + 1e-6)
-            total += weight * there
+            weight = (torch.exp(-0.5 * far) * (torch.exp(-0.5 * unlike) + 1e-6))[:, None]
+            total.addcmul_(weight, there)
             weights += weight
-    result[:, seek] = torch.lerp(here[:, seek], total / weights, elsewhere[seek])
+    result[:, seek] = torch.lerp(here[:, seek], (total / weights).T, elsewhere[seek])
     return result
 
 
@@ -249,6 +253,16 @@ class _Fade:
 
 def _batched(drawing: Tensor) -> Tensor:
     return drawing[None] if drawing.ndim == 3 else drawing
+
+
+def _dilated(found: Tensor) -> Tensor:
+    """Booleans (B, 1, h, w) with the eight neighbours of those that are true; or-ing shifts is ten times pooling."""
+    for axis in (2, 3):
+        length, shifted = found.shape[axis] - 1, found.clone()
+        shifted.narrow(axis, 1, length).logical_or_(found.narrow(axis, 0, length))
+        shifted.narrow(axis, 0, length).logical_or_(found.narrow(axis, 1, length))
+        found = shifted
+    return found
 
 
 def _smooth(x: Tensor, unit: int) -> Tensor:

@@ -18,10 +18,6 @@ COMMANDS = (train, edit, samples, words, models, domain)  # importing them adds 
 
 def main() -> None:
     """Entry point of the command `sdd`."""
-    # Idle threads that spin long for work take the cores from another job: an edit beside one took twice as long.
-    # Those that never spin wake up late: a training alone took a fifth longer. So they spin for some microseconds.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # their warnings are for their developers; errors still speak
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     for stream in (sys.stdout, sys.stderr):
