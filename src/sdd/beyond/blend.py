@@ -44,7 +44,7 @@ class Blending:
     All but `floor` and `feather` were compared on eight prompts and 16 validation avatars each (seeds 5 and 6), one at
     a time, for gain and fidelity without losing editability; `weak` and `soft` once more, so that few edits that read as
     asked when drawn are lost when laid in; `reach`, `near`, `alike` and `grain` hardly matter there.
-    `floor` is eight steps of 255, above the noise of drawings; `feather` is what crops of photos fade over.
+    `floor` is four steps of 255, above the noise of drawings; `feather` is what crops of photos fade over.
 
     Attributes:
         floor: a change (the largest of the three channels) up to this is none.
@@ -58,7 +58,7 @@ class Blending:
         feather: share of the quad's shorter side over which an edit fades out at a side that lies inside the picture.
     """
 
-    floor: float = 0.06
+    floor: float = 0.03
     strong: float = 0.5
     weak: float = 0.1
     soft: float = 2.5
