@@ -50,20 +50,28 @@ def finetune(
         after: called with the number of each finished epoch, from 0.
 
     Raises:
-        SddError: the loss is not a number.
+        SddError: the loss is not a number, or there are no pictures.
     """
+    if not count:
+        raise SddError("there are no pictures to fine-tune with; give the domain some")
     optimizer = torch.optim.Adam(list(parameters), lr=rate)
     found: list[Update] = []
+
+    def update(loss: Tensor, directional: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise SddError("fine-tuning broke down (its loss is not a number); lower the learning rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        found.append(Update(float(loss.detach()), float(directional.detach()), rate))
+
     for epoch in range(epochs):
         for start in range(0, count, batch):
-            for loss, directional in losses(list(range(start, min(start + batch, count)))):
-                if not torch.isfinite(loss):
-                    raise SddError("fine-tuning broke down (its loss is not a number); lower the learning rate")
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                found.append(Update(float(loss.detach()), float(directional.detach()), rate))
-            report("fine-tuning", epoch * count + min(start + batch, count), epochs * count)
+            end = min(start + batch, count)
+            with torch.enable_grad():
+                for loss, directional in losses(list(range(start, end))):
+                    update(loss, directional)
+            report("fine-tuning", epoch * count + end, epochs * count)
         rate *= growth
         for group in optimizer.param_groups:
             group["lr"] = rate
