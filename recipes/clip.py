@@ -40,8 +40,17 @@ SHAPES: dict[str, dict[str, int]] = {
         "seed": 0,
         "rough": 1,
     },
-    "judge": {"patch": 8, "width": 160, "layers": 3, "text": 96, "text_layers": 4, "heads": 4, "joint": 96, "seed": 1,
-              "rough": 0},
+    "judge": {
+        "patch": 8,
+        "width": 160,
+        "layers": 3,
+        "text": 96,
+        "text_layers": 4,
+        "heads": 4,
+        "joint": 96,
+        "seed": 1,
+        "rough": 0,
+    },
 }
 ASKED = ("hair_color", "skin_color", "facial_hair", "accessories", "mouth", "hat")
 

@@ -1,4 +1,4 @@
-"""What stood in for CLIP and the identity network when the methods on a StyleGAN were recorded, and their generators."""
+"""What stood in for CLIP and the identity network when methods on a StyleGAN were recorded, and their generators."""
 
 import torch
 from torch.nn import functional as F

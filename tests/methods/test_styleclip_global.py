@@ -45,9 +45,7 @@ def test_directions_of_recorded_texts(recorded):
     for beta in known.meta["betas"]:
         known.check(f"channels_{beta}", (scores.abs() >= beta).sum().float())
         known.check(f"boundary_{beta}", styleclip_global.boundary(scores, x["code_std"], movable, beta))
-    known.check(
-        "automatic_beta", torch.tensor(styleclip_global.automatic_beta(scores, known.meta["c_threshold"]))
-    )
+    known.check("automatic_beta", torch.tensor(styleclip_global.automatic_beta(scores, known.meta["c_threshold"])))
     along = styleclip_global.boundary(scores, x["code_std"], movable, known.meta["betas"][0])
     alphas = torch.tensor(known.meta["alphas"], dtype=torch.float64)
     known.check("edited_codes", styleclip_global.edited(x["codes"], along, alphas))

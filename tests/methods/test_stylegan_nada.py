@@ -1,7 +1,7 @@
 """StyleGAN-NADA: which layers are chosen, the directional loss, and the steps, as recorded and as corrected.
 
-The recording is float32's, whose Adam takes steps of full size along gradients that are rounding; float64 comes closer to
-it than another order of the same sums in float32.
+The recording is float32's, whose Adam takes steps of full size along gradients that are rounding; float64 comes closer
+to it than another order of the same sums in float32.
 """
 
 import copy

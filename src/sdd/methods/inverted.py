@@ -43,6 +43,11 @@ def drawn(codes: Tensor, draw: Callable[[Tensor], Tensor], backbone: Backbone) -
         return torch.cat([draw(part) for part in codes.split(batch_size(backbone))])
 
 
+def reconstructed(images: Tensor, backbone: Backbone) -> Tensor:
+    """What the generator makes of pictures (B, 3, H, W) that nobody edits, in their own size."""
+    return framed(drawn(codes_of(images, backbone), backbone.generator.synthesis, backbone), images)
+
+
 def training_codes(domain: Domain, count: int, seed: int) -> Tensor:
     """W+ codes (N, L, D) of at most `count` of a domain's training pictures.
 

@@ -35,12 +35,10 @@ class Ranger(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.95, 0.999),
         eps: float = 1e-5,
     ) -> None:
-        super().__init__(
-            params, {"lr": lr, "alpha": alpha, "k": k, "threshold": threshold, "betas": betas, "eps": eps}
-        )
+        super().__init__(params, {"lr": lr, "alpha": alpha, "k": k, "threshold": threshold, "betas": betas, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every parameter that has a gradient."""
         loss = None
         if closure is not None:
@@ -75,7 +73,7 @@ class Ranger(torch.optim.Optimizer):
 
 
 def rectified(step: int, beta1: float, beta2: float, threshold: float = 5) -> tuple[float, bool]:
-    """RAdam's factor of the rate at a step (from 1), and whether the variance is trusted yet (its equations 4 and 5)."""
+    """RAdam's factor of the rate at a step (from 1), and whether the variance is trusted yet (equations 4 and 5)."""
     decayed = beta2**step
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * step * decayed / (1 - decayed)

@@ -1,5 +1,5 @@
-"""StyleCLIP's latent mapper (Patashnik et al., ICCV 2021, arXiv 2103.17249, Section 5): manipulator, networks and training
-loop are those of selective diffusion distillation (`sdd.paper.algorithm`); what guides is CLIP.
+"""StyleCLIP's latent mapper (Patashnik et al., ICCV 2021, arXiv 2103.17249, Section 5): manipulator, networks and
+training loop are those of selective diffusion distillation (`sdd.paper.algorithm`); what guides is CLIP.
 
     g ← ∇_x (1 - cos(CLIP(x), CLIP(γ)))                      in place of line 5 of Algorithm 1
 
@@ -28,7 +28,7 @@ from sdd.io.progress import Report, silent
 from sdd.manipulators.protocol import Manipulator, Prepared
 from sdd.manipulators.stylegan import StyleGAN, mapper_config, spread_of, standardise
 from sdd.methods.clip import asked, clip_of, text_distance
-from sdd.methods.inverted import drawn, framed, training_codes
+from sdd.methods.inverted import drawn, framed, reconstructed, training_codes
 from sdd.methods.models import Models
 from sdd.methods.protocol import Card, Fitted, Knob, Method
 from sdd.methods.ranger import Ranger
@@ -66,7 +66,7 @@ class ClipGuidance:
 
 
 class Pictures:
-    """What Algorithm 1 asks of a teacher where the guidance is on pictures: latents are pictures, and none is noised."""
+    """What Algorithm 1 asks of a teacher where guidance is on pictures: latents are pictures, and none is noised."""
 
     latent_shape = (0,)
 
@@ -101,7 +101,7 @@ def train(
     batch: int = 2,
     choose: Callable[[int], Tensor] | None = None,
 ) -> Iterator[Step]:
-    """Algorithm 1 with CLIP for a guide, for ever; each step's `terms` have "clip" as a number, weighted like the others.
+    """Algorithm 1 with CLIP for a guide, for ever; each step's `terms` have "clip" as a number, weighted as the others.
 
     Args:
         choose: pictures (B,) of a step (from 0); by default drawn at random.
@@ -155,8 +155,8 @@ class Mapped(Fitted):
         editor: the same as an editor file holds it.
     """
 
-    def __init__(self, editor: Editor) -> None:
-        self.editor = editor
+    def __init__(self, editor: Editor, domain: Domain) -> None:
+        self.editor, self.domain = editor, domain
 
     def edit(self, images: Tensor, knob: float | None = None, seed: int = 0, report: Report = silent) -> Tensor:
         """See `Fitted`; nothing is drawn at random.
@@ -168,6 +168,10 @@ class Mapped(Fitted):
         if not math.isfinite(strength):
             raise SddError(f"the strength must be a finite number, not {strength}; 1 is the edit as trained")
         return framed(self.editor(images, strength, blended=False), images)
+
+    def unedited(self, images: Tensor) -> Tensor:
+        """What the generator makes of pictures that nobody edits, (B, 3, H, W)."""
+        return reconstructed(images, self.domain.stylegan)
 
     def learned(self) -> dict[str, Tensor]:
         """See `Fitted`: the mapper's weights."""
@@ -220,7 +224,7 @@ class LatentMapper(Method):
                 mapper.load_state_dict(learned)
             except RuntimeError as error:
                 raise SddError("this mapper does not fit the domain's generator; train it again here") from error
-            return Mapped(Editor(mapper, _info(target, domain, config, seed), domain))
+            return Mapped(Editor(mapper, _info(target, domain, config, seed), domain), domain)
         clip = clip_of(domain, models, self.card.name)
         codes = training_codes(domain, how.images, seed)
         standardise(mapper, backbone, codes)
@@ -243,7 +247,7 @@ class LatentMapper(Method):
                 group["lr"] = how.lr * min(1.0, (done + 1) / max(how.warmup, 1))
             next(steps)
             report(f"train a mapper for {target!r}", done + 1, how.steps)
-        return Mapped(Editor(mapper, _info(target, domain, config, seed), domain))
+        return Mapped(Editor(mapper, _info(target, domain, config, seed), domain), domain)
 
 
 def _info(prompt: str, domain: Domain, mapper: dict[str, Any], seed: int) -> EditorInfo:

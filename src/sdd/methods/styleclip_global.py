@@ -1,5 +1,5 @@
-"""StyleCLIP's global directions (Patashnik et al., ICCV 2021, arXiv 2103.17249, Section 6): one direction of StyleSpace for a
-text, put together from the channels that move CLIP's features the way the text does.
+"""StyleCLIP's global directions (Patashnik et al., ICCV 2021, arXiv 2103.17249, Section 6): one direction of StyleSpace
+for a text, put together from the channels that move CLIP's features the way the text does.
 
 Plain functions of tensors and numbers: `sdd.methods.channels.single_channel` and `relevance` (what each channel means),
 `text_direction`, `scores`, `boundary` (the direction at β), `automatic_beta`, `edited` (codes along it).
@@ -26,7 +26,7 @@ from sdd.io.progress import Report, silent
 from sdd.manipulators.inversion import batch_size
 from sdd.methods.channels import movable, relevance, single_channel
 from sdd.methods.clip import Clip, asked, clip_of
-from sdd.methods.inverted import codes_of, drawn, framed, training_codes
+from sdd.methods.inverted import codes_of, drawn, framed, reconstructed, training_codes
 from sdd.methods.models import Models
 from sdd.methods.protocol import Card, Fitted, Knob, Method
 from sdd.methods.templates import template_features
@@ -122,13 +122,18 @@ class Channels:
         self.relevance, self.std = relevance, std
 
 
+def key_of(domain: Domain, clip: Clip) -> str:
+    """Names the two networks that statistics of channels belong to."""
+    return f"{domain.stylegan.generator_hash[:24]}-{generator_hash(clip.net)[:24]}"
+
+
 def channels_of(domain: Domain, clip: Clip, seed: int, report: Report) -> Channels:
     """The channels of a domain's generator as a CLIP sees them: those that come with it or were kept, else looked at.
 
     Raises:
         SddError: the domain has no generator, or no pictures.
     """
-    key = f"{domain.stylegan.generator_hash[:24]}-{generator_hash(clip.net)[:24]}"
+    key = key_of(domain, clip)
     kept = zoo.home() / "channels" / f"{key}.safetensors"
     for path in (weights_folder(domain.name) / "clip" / "channels.safetensors", kept):
         found = _read(path, key)
@@ -199,6 +204,10 @@ class Direction(Fitted):
         with torch.no_grad():
             moved = edited(styles_of(codes, self.domain), self.direction, torch.tensor([alpha]).to(codes))[:, 0]
         return framed(drawn(moved, lambda part: draw(part, self.domain), self.domain.stylegan), images)
+
+    def unedited(self, images: Tensor) -> Tensor:
+        """What the generator makes of pictures that nobody edits, (B, 3, H, W)."""
+        return reconstructed(images, self.domain.stylegan)
 
     def learned(self) -> dict[str, Tensor]:
         """See `Fitted`."""

@@ -1,5 +1,5 @@
-"""StyleCLIP's latent optimisation (Patashnik et al., ICCV 2021, arXiv 2103.17249, Section 4): each picture's code is moved
-by Adam until CLIP finds the text in what it draws.
+"""StyleCLIP's latent optimisation (Patashnik et al., ICCV 2021, arXiv 2103.17249, Section 4): each picture's code is
+moved by Adam until CLIP finds the text in what it draws.
 
 Plain functions, of codes, a function that draws, a function that gives CLIP's features, and numbers:
 `rate` (learning rate of a step), `optimise` (editing in W+ or StyleSpace, and free generation without `source`).
@@ -19,7 +19,7 @@ from sdd.errors import SddError
 from sdd.io.progress import Report, silent
 from sdd.manipulators.inversion import batch_size
 from sdd.methods.clip import Clip, asked, clip_of, text_distance
-from sdd.methods.inverted import codes_of, drawn, framed
+from sdd.methods.inverted import codes_of, drawn, framed, reconstructed
 from sdd.methods.models import Models
 from sdd.methods.protocol import Card, Fitted, Knob, Method
 from sdd.nets.arcface import identity_features
@@ -96,7 +96,9 @@ def optimise(
             images = draw(parts)
             loss = text_distance(features(images), text).sum()
             if l2 > 0:
-                loss = loss + l2 * torch.stack([(a - b).square().sum() for a, b in zip(parts, first, strict=True)]).sum()
+                loss = (
+                    loss + l2 * torch.stack([(a - b).square().sum() for a, b in zip(parts, first, strict=True)]).sum()
+                )
             if same is not None and identity is not None:
                 loss = loss + identity_weight * (1 - (identity(images) * same).sum(1)).sum()
             optimizer.zero_grad()
@@ -136,7 +138,9 @@ class Optimisation(Fitted):
         """
         l2 = KNOB.default if knob is None else float(knob)
         if not (math.isfinite(l2) and l2 >= 0):
-            raise SddError(f"the weight of the L2 must be a finite number from 0, not {l2:g}; {KNOB.default:g} is usual")
+            raise SddError(
+                f"the weight of the L2 must be a finite number from 0, not {l2:g}; {KNOB.default:g} is usual"
+            )
         backbone = self.domain.stylegan
         codes, unit = codes_of(images, backbone), backbone.latent_std.clamp_min(1e-6)
         net, size, edited = self.domain.identity, batch_size(backbone), list[Tensor]()
@@ -161,6 +165,10 @@ class Optimisation(Fitted):
             edited.append(found.parts[0] * unit)
         moved = torch.cat(edited) if edited else codes
         return framed(drawn(moved, backbone.generator.synthesis, backbone), images)
+
+    def unedited(self, images: Tensor) -> Tensor:
+        """What the generator makes of pictures that nobody edits, (B, 3, H, W)."""
+        return reconstructed(images, self.domain.stylegan)
 
 
 class LatentOptimisation(Method):

@@ -1,9 +1,9 @@
-"""StyleGAN-NADA (Gal et al., SIGGRAPH 2022, arXiv 2108.00946): the generator itself is adapted until its pictures differ
-from those of the frozen one as the target text differs from the source text.
+"""StyleGAN-NADA (Gal et al., SIGGRAPH 2022, arXiv 2108.00946): the generator itself is adapted until its pictures
+differ from those of the frozen one as the target text differs from the source text.
 
-Plain functions, of generators, codes, `Guide`s (what a CLIP sees and wants) and numbers: `layers_of` (which layer an index
-means), `code_change` and `chosen` (the layer selection), `directional` (the loss), `adapt` (the training), `between`
-(weights between two generators).
+Plain functions, of generators, codes, `Guide`s (what a CLIP sees and wants) and numbers: `layers_of` (which layer an
+index means), `code_change` and `chosen` (the layer selection), `directional` (the loss), `adapt` (the training),
+`between` (weights between two generators).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sdd.domains.domain import Domain
 from sdd.errors import SddError
 from sdd.io.progress import Report, silent
 from sdd.methods.clip import Clip, asked, clip_of, text_distance
-from sdd.methods.inverted import codes_of, drawn, framed, training_codes
+from sdd.methods.inverted import codes_of, drawn, framed, reconstructed, training_codes
 from sdd.methods.models import Models
 from sdd.methods.protocol import Card, Fitted, Knob, Method
 from sdd.methods.templates import template_features
@@ -208,6 +208,10 @@ class AdaptedGenerator(Fitted):
         backbone = self.domain.stylegan
         codes = codes_of(images, backbone)
         return framed(drawn(codes, between(backbone.generator, self.trained, share).synthesis, backbone), images)
+
+    def unedited(self, images: Tensor) -> Tensor:
+        """What the generator makes of pictures that nobody edits, (B, 3, H, W)."""
+        return reconstructed(images, self.domain.stylegan)
 
     def learned(self) -> dict[str, Tensor]:
         """See `Fitted`: the weights that differ from the domain's generator."""
