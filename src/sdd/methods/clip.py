@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdd.domains.domain import Domain
 from sdd.domains.embedded import weights_folder
@@ -33,10 +33,10 @@ class Clip:
         size: side of what it looks at.
     """
 
-    def __init__(self, net: nn.Module, tokenizer: Any) -> None:
-        self.net: Any = net.eval().requires_grad_(False)
+    def __init__(self, net: Any, tokenizer: Any) -> None:
+        self.net = net.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.size = int(self.net.config.vision_config.image_size)
+        self.size = int(net.config.vision_config.image_size)
 
     def to(self, device: torch.device | str) -> Clip:
         """Move it (in place) and return it."""
@@ -85,7 +85,7 @@ def load(name_or_path: str | Path) -> Clip:
     from transformers import CLIPTokenizer
 
     path = Path(name_or_path)
-    net, _, _ = load_clip(name_or_path)
+    net = load_clip(name_or_path)[0]
     try:
         tokenizer = CLIPTokenizer.from_pretrained(str(path.parent if path.is_file() else name_or_path))
     except Exception as error:  # the hub's client and transformers raise many unrelated types
@@ -105,7 +105,7 @@ def clip_of(domain: Domain, models: Models | None, method: str) -> Clip:
         folder = weights_folder(domain.name) / "clip"
         models = Models({"clip": lambda: load(folder)} if (folder / "config.json").is_file() else {})
     clip: Clip = models.get("clip", method)
-    return clip.to(domain.stylegan.device)
+    return clip if domain.backbone is None else clip.to(domain.backbone.device)
 
 
 def asked(prompt: str) -> str:
