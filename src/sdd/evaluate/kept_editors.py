@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import time
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdd.editor import Editor
 from sdd.evaluate.command import CONSOLE, listed
+from sdd.io.code import hash_of, root
 from sdd.io.files import sha256_file
 from sdd.training.config import DistillConfig
 
@@ -77,12 +76,4 @@ TRAINS = ("beyond", "manipulators", "nets", "paper", "teachers", "training")  # 
 @cache
 def training_code() -> str:
     """Names the code that trains: a hash of its syntax trees, which comments and docstrings do not change."""
-    digest = hashlib.sha256()
-    root = Path(str(files("sdd")))
-    for path in sorted(p for package in TRAINS for p in (root / package).rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        digest.update(f"{path.relative_to(root)}{ast.dump(tree)}".encode())
-    return digest.hexdigest()
+    return hash_of(p for package in TRAINS for p in (root() / package).rglob("*.py"))
