@@ -84,7 +84,7 @@ class Words:
 class Pictures:
     """A domain of noise."""
 
-    identity = None
+    name, teacher, identity, backbone = "noise", "", None, None
 
     def images(self, n, seed, split):
         return torch.rand(n, 3, 24, 24, generator=torch.Generator().manual_seed(seed)) - 0.5
@@ -120,7 +120,7 @@ def test_fitted(method, models):
     assert torch.equal(again.edit(images, seed=2), edited)
     torch.testing.assert_close(fitted.edit(images[1:2], seed=2), edited[1:2], atol=1e-4, rtol=0)
     none, half, whole = (fitted.edit(images, share, seed=2) for share in (0.0, 0.5, 1.0))
-    assert torch.equal(whole, edited)
+    assert torch.equal(whole, edited) and torch.equal(fitted.unedited(images), fitted.edit(images, 0.0))
     assert 0 < (half - none).abs().mean() < (whole - none).abs().mean()
     for wrong in (-1, float("nan")):
         with pytest.raises(SddError, match="ratio"):
@@ -141,6 +141,7 @@ def test_single_image_mode_trains_for_each_picture_alone(models):
     images = Pictures().images(2, 5, "test")
     with torch.no_grad():  # as whoever edits may
         both = fitted.edit(images)
+        torch.testing.assert_close(fitted.unedited(images), fitted.edit(images, 0.0), atol=1e-4, rtol=0)
     kept = fitted.learned()
     assert torch.equal(fitted.edit(images[1:]), both[1:])
     again = method.fit("bright", "", Pictures(), models, learned=kept)

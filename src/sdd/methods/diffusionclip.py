@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from sdd.io.progress import Report, silent
-from sdd.methods import needed
+from sdd.methods.clip import Clip, asked, clip_of
 from sdd.methods.ddim import Noise, at, decode, invert, move, steps
 from sdd.methods.directional import Features, Weights, objective
-from sdd.methods.finetune import Losses, Update, finetune
+from sdd.methods.finetune import Update, finetune
+from sdd.methods.of_domain import models_of
 from sdd.methods.pixel_diffusion import PixelDiffusion
 from sdd.methods.protocol import Card, Method
-from sdd.methods.tuned import RATIO, Tuned, directed, fitting
+from sdd.methods.tuned import RATIO, SOURCE, Tuned, directed, fitting, recogniser
 
 if TYPE_CHECKING:
     from sdd.domains.domain import Domain
@@ -95,9 +96,16 @@ def train(
             return chain_losses(predict, images[index], latents[index], abar, chain, goal)
         return step_losses(predict, images[index], latents[index], abar, chain, goal, identity_of)
 
-    found: Losses = losses
     return finetune(
-        parameters, found, len(images), rate=rate, epochs=epochs, growth=growth, batch=batch, after=after, report=report
+        parameters,
+        losses,
+        len(images),
+        rate=rate,
+        epochs=epochs,
+        growth=growth,
+        batch=batch,
+        after=after,
+        report=report,
     )
 
 
@@ -163,9 +171,9 @@ PUBLISHED = Settings(identity_of="state")
 SMALL = Settings(rate=3e-4, batch=2, epochs=3, pictures=24, inverted=20, decoded=20)
 
 
-def goal_of(prompt: str, source: str, clip: object, weights: Weights, identity: Features | None = None) -> Objective:
+def goal_of(prompt: str, source: str, clip: Clip, weights: Weights, identity: Features | None = None) -> Objective:
     """What fine-tuning minimises for two texts."""
-    toward = directed(clip, prompt, source)  # type: ignore[arg-type]
+    toward = directed(clip, prompt, source)
 
     def goal(edited: Tensor, images: Tensor, recognised: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return objective(edited, images, toward, weights, identity, recognised)
@@ -205,15 +213,15 @@ class DiffusionCLIP(Method):
         seed: int = 0,
         report: Report = silent,
     ) -> Tuned:
-        original = PixelDiffusion.of(needed.get("ddpm", self.card.name, models))
+        original = PixelDiffusion.of((models or models_of(domain)).get("ddpm", self.card.name))
         s = self.settings or (SMALL if original.small() else Settings())
         up, down = steps(s.inverted, s.t0), steps(s.trained, s.t0)
         tuned = original.copy()
         if learned:
             tuned.fill(learned)
         else:
-            clip = needed.get("clip", self.card.name, models)
-            goal = goal_of(prompt, source_prompt or needed.SOURCE, clip, s.weights, needed.identity(domain))
+            clip = clip_of(domain, models, self.card.name)
+            goal = goal_of(asked(prompt), source_prompt.strip() or SOURCE, clip, s.weights, recogniser(domain))
             images = fitting(domain.images(s.pictures, seed, "train"), original.size).to(original.device)
             latents = torch.cat([invert(original, part, original.abar, up) for part in images.split(8)])
             tuned.net.requires_grad_(True)

@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 
 from sdd.io.progress import Report, silent
-from sdd.methods import needed
+from sdd.methods.clip import asked, clip_of
 from sdd.methods.ddim import Noise, at, decode, estimate, invert, noised, steps
 from sdd.methods.diffusionclip import Objective, goal_of
 from sdd.methods.directional import Weights
 from sdd.methods.finetune import Update, finetune
 from sdd.methods.mixing import ratio
+from sdd.methods.of_domain import models_of
 from sdd.methods.pixel_diffusion import PixelDiffusion
 from sdd.methods.protocol import Card, Fitted, Method
-from sdd.methods.tuned import RATIO, Tuned, fitting, laid, share_of
+from sdd.methods.tuned import RATIO, SOURCE, Tuned, fitting, laid, recogniser, share_of
 
 if TYPE_CHECKING:
     from sdd.domains.domain import Domain
@@ -155,6 +156,13 @@ class Single(Fitted):
             report("editing", i + 1, len(small))
         return laid(torch.cat(done), small, images.to(small)).to(images)
 
+    @torch.no_grad()
+    def unedited(self, images: Tensor) -> Tensor:
+        small = fitting(images, self.original.size).to(self.original.device)
+        latent = encoder(self.settings)(self.original, small, 0)
+        chain = steps(self.settings.decoded, self.settings.t0)
+        return laid(decode(self.original, latent, self.original.abar, chain), small, images.to(small)).to(images)
+
     def learned(self) -> dict[str, Tensor]:
         """The network tuned for the picture edited last; nothing before the first."""
         return {} if self.tuned is None else self.tuned.tensors()
@@ -193,14 +201,14 @@ class EffDiff(Method):
         seed: int = 0,
         report: Report = silent,
     ) -> Fitted:
-        original = PixelDiffusion.of(needed.get("ddpm", self.card.name, models))
+        original = PixelDiffusion.of((models or models_of(domain)).get("ddpm", self.card.name))
         s = self.settings or (SMALL if original.small() else Settings())
         tuned = original.copy()
         if learned:
             tuned.fill(learned)
         else:
-            clip = needed.get("clip", self.card.name, models)
-            goal = goal_of(prompt, source_prompt or needed.SOURCE, clip, s.weights, needed.identity(domain))
+            clip = clip_of(domain, models, self.card.name)
+            goal = goal_of(asked(prompt), source_prompt.strip() or SOURCE, clip, s.weights, recogniser(domain))
             if self.single:
                 return Single(original, goal, s)
             images = fitting(domain.images(s.pictures, seed, "train"), original.size).to(original.device)

@@ -13,17 +13,19 @@ from sdd.io.pictures.shape import resize
 from sdd.io.progress import Report, silent
 from sdd.methods import mixing
 from sdd.methods.ddim import decode
-from sdd.methods.directional import Directed
+from sdd.methods.directional import Directed, Features
 from sdd.methods.pixel_diffusion import PixelDiffusion
 from sdd.methods.protocol import Fitted, Knob
 from sdd.nets.clip_direction import text_direction
 from sdd.nets.clip_views import nada_view
 
 if TYPE_CHECKING:
+    from sdd.domains.domain import Domain
     from sdd.methods.clip import Clip
 
 Encode = Callable[[PixelDiffusion, Tensor, int], Tensor]  # original network, pictures of its size, seed → x_t0
 BATCH = 8
+SOURCE = "a person"  # what pictures are taken to show where the user does not say it
 RATIO = Knob(
     "ratio",
     1.0,
@@ -81,6 +83,16 @@ def directed(clip: Clip, prompt: str, source: str) -> Directed:
     return Directed(text_direction(before, after), lambda images: clip.see(nada_view(images, clip.size)))
 
 
+def recogniser(domain: Domain) -> Features | None:
+    """Features of unit length of the domain's people, for the identity loss; None where it tells none apart."""
+    if domain.identity is None:
+        return None
+    from sdd.nets.arcface import identity_features
+
+    net = domain.identity
+    return lambda images: identity_features(net, images)
+
+
 class Tuned(Fitted):
     """Edits by encoding with the original network and decoding with a mixture of it and the tuned one.
 
@@ -102,6 +114,9 @@ class Tuned(Fitted):
             done.append(decode(predict, latent, self.original.abar, self.chain))
             report("editing", sum(map(len, done)), len(small))
         return laid(torch.cat(done), small, images.to(small)).to(images)
+
+    def unedited(self, images: Tensor) -> Tensor:
+        return self.edit(images, 0.0)
 
     def learned(self) -> dict[str, Tensor]:
         return self.tuned.tensors()
