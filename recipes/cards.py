@@ -157,6 +157,16 @@ CARDS = (
         "Knows the words of its captions only.",
     ),
     Card(
+        "Diffusion model in pixel space",
+        ("ddpm",),
+        "An unconditional diffusers `UNet2DModel` (arXiv 2006.11239) on 64×64 pictures: ε-prediction, 1000 steps, "
+        "linear betas 1e-4 … 0.02, for the methods that fine-tune one (DiffusionCLIP, effdiff).",
+        ("python -m recipes.data --count 12000", "python -m recipes.ddpm"),
+        "ddpm",
+        (),
+        "Made to be inverted and decoded from the middle of the chain; half of its training was there.",
+    ),
+    Card(
         "Judge: attributes",
         ("judge/attributes.safetensors",),
         "A convolutional classifier of every attribute: one trunk for whole pictures, a second for the head, cut out "

@@ -3,6 +3,8 @@
     python -m recipes.clip --which embedded       # for methods that steer by CLIP
     python -m recipes.clip --which judge          # another seed and another shape: judges, and teaches nothing
 
+What steers sees pictures roughened, because it has to go on telling what an optimiser makes of a generator's pictures.
+
 A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' own tokenizer: symmetric
 cross-entropy over the batch, with the temperature learned. Every picture gets a new caption at every visit.
 """
@@ -36,8 +38,19 @@ SHAPES: dict[str, dict[str, int]] = {
         "heads": 4,
         "joint": 128,
         "seed": 0,
+        "rough": 1,
     },
-    "judge": {"patch": 8, "width": 160, "layers": 3, "text": 96, "text_layers": 4, "heads": 4, "joint": 96, "seed": 1},
+    "judge": {
+        "patch": 8,
+        "width": 160,
+        "layers": 3,
+        "text": 96,
+        "text_layers": 4,
+        "heads": 4,
+        "joint": 96,
+        "seed": 1,
+        "rough": 0,
+    },
 }
 ASKED = ("hair_color", "skin_color", "facial_hair", "accessories", "mouth", "hat")
 
@@ -72,6 +85,21 @@ def embed_texts(net: Any, tokens: Tensor) -> Tensor:
     return F.normalize(net.text_projection(net.text_model(input_ids=tokens).pooler_output), dim=1)
 
 
+def roughened(images: Tensor, stream: np.random.Generator) -> Tensor:
+    """Each picture with noise of its own amount, moved by up to three pixels, and half of the batches blurred a little.
+
+    Args:
+        images: (B, 3, S, S) in [-1, 1].
+    """
+    b, _, side, _ = images.shape
+    by = stream.integers(0, 7, 2)
+    moved = F.pad(images, (3, 3, 3, 3), mode="replicate")[..., by[0] : by[0] + side, by[1] : by[1] + side]
+    if stream.random() < 0.5:
+        moved = 0.5 * moved + 0.5 * F.avg_pool2d(F.pad(moved, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    amount = torch.from_numpy(stream.uniform(0, 0.15, (b, 1, 1, 1)).astype(np.float32)).to(images)
+    return moved + amount * torch.from_numpy(stream.standard_normal(images.shape, dtype=np.float32)).to(images)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--which", choices=list(SHAPES), required=True)
@@ -101,8 +129,11 @@ def main() -> None:
         index = stream.integers(held, len(pixels), args.batch)
         for group in optimizer.param_groups:
             group["lr"] = args.lr * group["part"] * ramp(i, args.steps)
+        images = to_images(pixels[index], SIZE)
+        if SHAPES[args.which]["rough"]:
+            images = roughened(images, stream)
         with autocast():
-            seen = embed_images(net, to_images(pixels[index], SIZE))
+            seen = embed_images(net, images)
             read = embed_texts(net, captions.draw(index, stream))
         scores = net.logit_scale.exp() * seen.float() @ read.float().T
         target = torch.arange(len(index), device=scores.device)

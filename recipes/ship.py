@@ -41,6 +41,7 @@ def main() -> None:
         "identity/identity.safetensors": "identity.safetensors",
         "judge/attributes.safetensors": "judge/attributes.safetensors",
         "clip-embedded/clip": "clip",
+        "ddpm/net": "ddpm",
         "clip-judge/clip": "judge/clip",
     }
     for source, target in pairs.items():

@@ -20,6 +20,7 @@ from sdd.io.files import write_bytes
 from sdd.manipulators.kinds import learned_of
 
 FORMAT = 2
+SAID = "said"  # the tensor that holds an editor's description, where tensors alone are kept
 MAX_HQS = 10_000  # timesteps of a saved curve; the longest schedule in use has 1000
 
 
@@ -119,6 +120,28 @@ def read(path: Path) -> tuple[EditorInfo, nn.Module]:
         return info, _filled(path, info, tensors)
 
 
+def to_tensors(info: EditorInfo, learned: nn.Module) -> dict[str, Tensor]:
+    """An editor as tensors alone: what it learned, and what it says of itself as the bytes of its JSON."""
+    text = json.dumps(info.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    said = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    return {SAID: said, **{f"learned.{k}": v.detach().cpu().contiguous() for k, v in learned.state_dict().items()}}
+
+
+def of_tensors(tensors: dict[str, Tensor], label: str) -> tuple[EditorInfo, nn.Module]:
+    """The editor of `to_tensors`; everything is checked, nothing is executed.
+
+    Raises:
+        SddError: they are not such tensors.
+    """
+    with guarded(label, "an editor"):
+        said = tensors.get(SAID)
+        if said is None or said.dtype != torch.uint8 or said.ndim != 1:
+            raise SddError(f"{label} does not say what editor it holds; it is damaged")
+        info = _said(bytes(said.tolist()).decode(), label)
+        learned = {k.removeprefix("learned."): v for k, v in tensors.items() if k.startswith("learned.")}
+        return info, _filled(label, info, learned)
+
+
 def _contents(path: Path) -> tuple[EditorInfo, dict[str, Tensor]]:
     if not path.is_file():
         raise SddError(f"there is no editor file {path}" + ("; it is a folder" if path.is_dir() else ""))
@@ -135,12 +158,17 @@ def _contents(path: Path) -> tuple[EditorInfo, dict[str, Tensor]]:
         raise SddError(
             f"{path} is truncated or not an editor file ({error}); copy it again, or see what it is with `sdd inspect`"
         ) from error
+    return _said(metadata["sdd"], str(path)), tensors
+
+
+def _said(text: str, label: str) -> EditorInfo:
+    """What an editor says of itself, checked."""
     try:
-        raw = json.loads(metadata["sdd"])
+        raw = json.loads(text)
         version = raw.get("format") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > FORMAT:
             raise SddError(
-                f"{path} was written by a newer sdd (format {version}; this one reads {FORMAT}); upgrade sdd"
+                f"{label} was written by a newer sdd (format {version}; this one reads {FORMAT}); upgrade sdd"
             )
         info = EditorInfo.model_validate(raw, strict=True)
     except (ValidationError, RecursionError, ValueError) as error:
@@ -148,11 +176,11 @@ def _contents(path: Path) -> tuple[EditorInfo, dict[str, Tensor]]:
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             where = f": {'.'.join(map(str, first['loc']))}, {first['msg'].lower()}"
-        raise SddError(f"{path} is not a valid editor file; its description is damaged{where}") from error
-    return info, tensors
+        raise SddError(f"{label} is not a valid editor file; its description is damaged{where}") from error
+    return info
 
 
-def _filled(path: Path, info: EditorInfo, tensors: dict[str, Tensor]) -> nn.Module:
+def _filled(path: Path | str, info: EditorInfo, tensors: dict[str, Tensor]) -> nn.Module:
     """The learned part that a file describes, filled with the file's tensors."""
     _plausible(path, info.manipulator)
     try:
@@ -178,7 +206,7 @@ def _filled(path: Path, info: EditorInfo, tensors: dict[str, Tensor]) -> nn.Modu
     return learned
 
 
-def _plausible(path: Path, config: dict[str, Any]) -> None:
+def _plausible(path: Path | str, config: dict[str, Any]) -> None:
     """Refuse a description that would build for ever: thousands of layers, each of them small."""
     mapper = config.get("mapper", {})
     dims, depth = (mapper.get("dims", []), mapper.get("depth", 1)) if isinstance(mapper, dict) else ([], 0)

@@ -350,11 +350,3 @@ def test_figures_of_another_shape_are_said_to_be_stale(tmp_path):
     (out / "judge.json").write_text("{}")
     with pytest.raises(SddError):
         read(out)
-
-
-def test_the_code_that_trains_is_what_training_imports():
-    from sdd.evaluate import kept_editors
-
-    names = kept_editors._imported(kept_editors.TRAINS, {})
-    assert {"sdd.paper.algorithm", "sdd.beyond.guidances", "sdd.manipulators.stylegan", "sdd.nets.mapper"} <= set(names)
-    assert "sdd.beyond.blend" not in names and not any(".evaluate." in name for name in names)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import time
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdd.editor import Editor
 from sdd.evaluate.command import CONSOLE, listed
+from sdd.io.code import code_of
 from sdd.io.files import sha256_file
 from sdd.training.config import DistillConfig
 
@@ -76,26 +75,5 @@ TRAINS = "sdd.training.train"  # the module that makes an editor
 
 @cache
 def training_code() -> str:
-    """Names the code that trains: a hash of the syntax trees of `TRAINS` and of every module of ours that it imports,
-    directly or not. Comments and docstrings do not count."""
-    digest = hashlib.sha256()
-    for name, tree in sorted(_imported(TRAINS, {}).items()):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        digest.update(f"{name}{ast.dump(tree)}".encode())
-    return digest.hexdigest()
-
-
-def _imported(name: str, found: dict[str, ast.Module]) -> dict[str, ast.Module]:
-    """The syntax trees of a module and of those it imports, by name, added to `found`."""
-    path = Path(str(files("sdd"))).parent / Path(*name.split("."))
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    if name in found or not path.is_file():  # what is not a module is something in one
-        return found
-    found[name] = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(found[name]):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sdd."):
-            for inner in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
-                _imported(str(inner), found)
-    return found
+    """Names the code that trains: `TRAINS` and what it imports; comments and docstrings do not count."""
+    return code_of(TRAINS)

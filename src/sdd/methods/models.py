@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdd.errors import SddError
+from sdd.training.run import fingerprint
 
 OPTIONS = {
     "teacher": ("a text-to-image diffusion model", "--teacher"),
@@ -23,9 +24,11 @@ class Models:
 
     Attributes:
         loaders: role → loads it; roles are those of `OPTIONS`.
+        names: role → the file, folder or hub id it comes from, where it has one.
     """
 
     loaders: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     _loaded: dict[str, Any] = field(default_factory=dict)
 
     def get(self, role: str, method: str) -> Any:
@@ -40,3 +43,8 @@ class Models:
                 raise SddError(f"the method {method} needs {what}, and this domain has none; give one with {option}")
             self._loaded[role] = self.loaders[role]()
         return self._loaded[role]
+
+    def fingerprint(self, role: str) -> str:
+        """What tells this model from another: of its file or folder, or its name; "" where there is none."""
+        name = self.names.get(role, "")
+        return fingerprint(name) or name

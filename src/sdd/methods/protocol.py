@@ -82,6 +82,12 @@ class Fitted(ABC):
             SddError: a knob that the method cannot take.
         """
 
+    def unedited(self, images: Tensor) -> Tensor:
+        """What the method gives back of pictures that it leaves alone, (B, 3, H, W): its reconstruction, where it
+        draws them anew. An edit is laid into a larger picture by its difference to this.
+        """
+        return images
+
     def learned(self) -> dict[str, Tensor]:
         """What was trained for the prompt, by name, as it goes into a file; nothing where nothing was."""
         return {}
@@ -92,9 +98,11 @@ class Method(ABC):
 
     Attributes:
         card: what is said of it.
+        once: whether what it trains is the domain's and serves every prompt.
     """
 
     card: Card
+    once: bool = False
 
     @abstractmethod
     def fit(

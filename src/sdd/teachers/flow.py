@@ -14,7 +14,7 @@ from sdd.teachers.latent import LatentTeacher
 from sdd.teachers.protocol import Conditioning
 
 
-class _FlowMatching(LatentTeacher):
+class FlowMatching(LatentTeacher):
     """Teachers that predict the velocity v = ε − x₀ at x_σ = (1 − σ) x₀ + σ ε; see the head of this file.
 
     Attributes:
@@ -38,15 +38,20 @@ class _FlowMatching(LatentTeacher):
         raise NotImplementedError
 
     @torch.no_grad()
+    def velocity(self, latents: Tensor, sigma: Tensor, condition: Conditioning) -> Tensor:
+        """v = ε − x₀ as the network has it: latents x_σ = (1 − σ) x₀ + σ ε (B, C, h, w) and σ (B,) in (0, 1]."""
+        return self._velocity(latents.to(self.dtype), sigma, condition).to(latents.dtype)
+
+    @torch.no_grad()
     def predict_noise(self, latents: Tensor, t: Tensor, condition: Conditioning) -> Tensor:
         """See `Teacher`. ε = x_σ + (1 − σ) v."""
         sigma = self.sigmas[t.cpu()].to(latents)
         wide = sigma.view(-1, 1, 1, 1)
         flow = latents * ((1 - wide) ** 2 + wide**2).sqrt()
-        return flow + (1 - wide) * self._velocity(flow.to(self.dtype), sigma, condition).to(latents.dtype)
+        return flow + (1 - wide) * self.velocity(flow, sigma, condition)
 
 
-class StableDiffusion3(_FlowMatching):
+class StableDiffusion3(FlowMatching):
     """Stable Diffusion 3 and 3.5; T5 may be left out of the folder, as its makers allow."""
 
     def __init__(
@@ -78,7 +83,7 @@ class StableDiffusion3(_FlowMatching):
         return out
 
 
-class Flux(_FlowMatching):
+class Flux(FlowMatching):
     """Flux.1: 2×2 patches of latents as tokens. Where guidance is distilled in, 1 is asked for: the method adds it."""
 
     SIDE = 128  # of the latents; the transformer's config does not say

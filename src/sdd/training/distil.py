@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def distill(
     run: str | Path | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
+    report: Report | None = None,
     **overrides: Any,
 ) -> Editor:
     """Train an editor for `prompt`.
@@ -62,6 +64,7 @@ def distill(
             `runs/<prompt>-<hash of everything that identifies the run>`; None keeps nothing.
         device: where to train; None for CUDA if there is one, else CPU.
         progress: show progress bars.
+        report: told of progress in their place.
         overrides: options of `DistillConfig`, by name.
 
     Raises:
@@ -93,9 +96,9 @@ def distill(
         hint = f"; the nearest words it knows are {', '.join(near)}" if near else ""
         warnings.warn(f"the teacher does not know the word {word!r}{hint}", stacklevel=2)
     try:
-        with bars(progress) as report:
-            training = Training(prompt, domain, guide, settings, seed, keeper.restore(), place, report)
-            _drive(training, keeper, report)
+        with bars(progress) if report is None else nullcontext(report) as told:
+            training = Training(prompt, domain, guide, settings, seed, keeper.restore(), place, told)
+            _drive(training, keeper, told)
             editor = Editor(training.result.learned, _info(training, domain, card, settings), domain)
     except KeyboardInterrupt as stop:
         kept = f"the last checkpoint is in {folder}; the same command resumes from it"
