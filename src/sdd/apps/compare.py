@@ -161,15 +161,14 @@ def sheet(images: Tensor, columns: Sequence[Column]) -> PillowImage.Image:
 
 
 def _times(column: Column) -> list[str]:
-    if column.name == "source":
+    if column.name == "source" or column.images is None:
         return []
-    if column.images is None:
-        return ["–"]
-    return [_pace(column), *([f"+ {seconds(column.training)} once"] if column.training else [])]
+    return [seconds(column.editing), *([f"trained: {seconds(column.training)}"] if column.training else [])]
 
 
 def _pace(column: Column) -> str:
-    return f"{seconds(column.editing)} a picture"
+    trained = f", {seconds(column.training)} to train" if column.training else ""
+    return f"{seconds(column.editing)} a picture{trained}"
 
 
 def seconds(value: float) -> str:
@@ -186,10 +185,7 @@ def _fitting(text: str, font: object, width: int, pen: object) -> str:
 def report_lines(columns: Sequence[Column]) -> list[str]:
     """One line a method: its seconds, or why it has none."""
     wide = max((len(c.name) for c in columns), default=0)
-    told = [
-        c.why or ", ".join([_pace(c), *([f"{seconds(c.training)} to train"] if c.training else [])]) for c in columns
-    ]
-    return [f"{c.name:{wide}}  {text}" for c, text in zip(columns, told, strict=True)]
+    return [f"{c.name:{wide}}  {c.why or _pace(c)}" for c in columns]
 
 
 def destination(out: Path) -> Path:
