@@ -118,6 +118,17 @@ def compare(
         raise typer.Exit(terminal.PARTLY)
 
 
+def check_asked(method: str | None, editors: list[Path] | None) -> list[Path]:
+    """The editor files that were named.
+
+    Raises:
+        SddError: neither they nor a method.
+    """
+    if method is None and not editors:
+        raise SddError("what is to edit? give a file with -e (--editor), or a method with --method and --prompt")
+    return editors or []
+
+
 def find_method(
     method: str | None, editors: list[Path] | None, prompt: str | None, source_prompt: str, knob: float | None,
     seed: int, domain: str | None, device: str | None, parts: dict[str, str | None], given: dict[str, str | None],
@@ -129,11 +140,9 @@ def find_method(
     """
     file = None
     if method is None:
-        if not editors:
-            raise SddError("what is to edit? give an editor file with -e, or a method with --method and --prompt")
         from sdd.apps.by_method import only_file
 
-        file = only_file(editors)
+        file = only_file(editors or [])
         if file is None:
             if prompt is not None or knob is not None:
                 raise SddError("--prompt and --knob go with --method; an editor has its prompt, and takes --strength")

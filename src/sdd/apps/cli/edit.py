@@ -18,6 +18,7 @@ from sdd.apps.cli.by_method import (
     KnobValue,
     MethodName,
     SourcePrompt,
+    check_asked,
     find_method,
 )
 from sdd.apps.cli.objects import find_editors
@@ -83,7 +84,7 @@ def edit(
     device: Device = None,
 ) -> None:
     """Edit pictures in one forward pass each; results are PNG, inputs are never overwritten."""
-    check_editors(editors or [])
+    check_editors(check_asked(method, editors))
     strengths, wanted, part = check_strengths(strength or [1.0]), parse_levels(levels), parse_box(box)
     from sdd.apps.outputs import plan
     from sdd.io.pictures.folder import find
