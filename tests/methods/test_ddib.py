@@ -84,9 +84,7 @@ def test_matched_pairs_close_the_cycle_the_better_the_more_steps_and_the_publish
 
 def test_matched_pairs_between_gaussians_reach_the_exact_bridge() -> None:
     there = fixture("ddib")
-    source, target = (
-        analytic(there, there.meta[f"{end}_labels"], 0.0, torch.float64) for end in ("source", "target")
-    )
+    source, target = (analytic(there, there.meta[f"{end}_labels"], 0.0, torch.float64) for end in ("source", "target"))
     ends = [
         tuple(there.tensors[k][there.meta[f"{end}_labels"]].double() for k in ("mean", "std"))
         for end in ("source", "target")

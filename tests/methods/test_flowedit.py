@@ -120,5 +120,5 @@ def test_a_velocity_says_the_noise_that_the_teacher_says() -> None:
 
 
 def test_another_teacher_is_one_sentence() -> None:
-    with pytest.raises(SddError, match="flow-matching teacher.*--teacher"):
+    with pytest.raises(SddError, match=r"flow-matching teacher.*--teacher"):
         FlowEdit().fit("red", "", toy_domain(), Models({"teacher": ToyTeacher}))

@@ -97,9 +97,7 @@ def test_noise_level_0_is_the_reconstruction_and_more_noise_goes_nearer_to_the_p
     assert torch.equal(fitted.edit(images, 0.0), fitted.unedited(images))
     target = torch.zeros(3)
     target[0] = 0.5
-    away = [
-        (fitted.edit(images, knob).mean((2, 3)) - target).square().mean().item() for knob in (0.0, 0.3, 0.6, 1.0)
-    ]
+    away = [(fitted.edit(images, knob).mean((2, 3)) - target).square().mean().item() for knob in (0.0, 0.3, 0.6, 1.0)]
     assert away == sorted(away, reverse=True) and away[-1] < away[0] / 4
 
 

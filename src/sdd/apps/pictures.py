@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdd.beyond.blend import blend, padded_quad
-from sdd.editor import Composition, Edit, domain_warning
+from sdd.editor import Edit, domain_warning
 from sdd.errors import SddError, guarded
 from sdd.io.pictures.folder import Source
 from sdd.io.pictures.read import open_image, open_layers, parse_colour
@@ -25,9 +25,37 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from sdd.domains.domain import Domain
+
 
 Box = tuple[float, float, float, float]
 BATCH = 16  # pictures that wait for one another; how many are drawn at a time depends on the domain's size
+
+
+class Edits(Protocol):
+    """What edits pictures: `sdd.editor.Composition`, or a method in its place (`sdd.apps.by_method`)."""
+
+    @property
+    def crop(self) -> str | None:
+        """Which part of a photo its pictures show; None takes a picture whole."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures drawn."""
+        ...
+
+    @property
+    def domain(self) -> Domain | None:
+        """Whose pictures come back well; None where that is not known."""
+        ...
+
+    def edit(
+        self, images: Tensor, strength: float | Sequence[float], levels: Sequence[str] | None, batch: int | None,
+        refine: int, *, identity: bool,
+    ) -> Edit:  # fmt: skip
+        """Edited pictures (B, 3, H, W) in [-1, 1], and the same unedited."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +102,7 @@ class _Crop:
 def edit_pictures(
     sources: Sequence[Source],
     outputs: Sequence[Path],
-    editors: Composition,
+    editors: Edits,
     wish: Wish,
     progress: Callable[[int], None] | None = None,
 ) -> Outcome:
@@ -112,7 +140,7 @@ def _about(path: Path, error: SddError) -> str:
     return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
-def _crops(index: int, photo: Image, editors: Composition, wish: Wish) -> list[_Crop]:
+def _crops(index: int, photo: Image, editors: Edits, wish: Wish) -> list[_Crop]:
     """The parts of a picture that the domain's generator knows."""
     from sdd.io.pictures.crop import crop, quads
 
@@ -126,11 +154,22 @@ def _crops(index: int, photo: Image, editors: Composition, wish: Wish) -> list[_
     return cut
 
 
+def whole_crop(photo: Image, rule: str | None, size: int) -> Tensor:
+    """What a domain sees of a picture, (3, size, size) in [-1, 1]: of a photo its first part by the rule, else all.
+
+    Raises:
+        SddError: there is no such part, a face for instance.
+    """
+    from sdd.io.pictures.crop import crop, quads
+
+    return fit(photo, size, "pad") if rule is None else crop(photo, quads(photo, rule)[0], rule, size)
+
+
 def _flush(
     crops: Sequence[_Crop],
     sources: Sequence[Source],
     outputs: Sequence[Path],
-    editors: Composition,
+    editors: Edits,
     wish: Wish,
     taken: set[str],
     outcome: Outcome,
@@ -161,9 +200,7 @@ def _flush(
             outcome.broken.append(_about(sources[index].path, error))
 
 
-def _blended(
-    path: Path, crops: Sequence[_Crop], edit: Edit, at: Sequence[int], editors: Composition, wish: Wish
-) -> Image:
+def _blended(path: Path, crops: Sequence[_Crop], edit: Edit, at: Sequence[int], editors: Edits, wish: Wish) -> Image:
     """The edits of a picture's parts laid into it, at its own size, its transparency kept."""
     before, layer = open_layers(path, wish.background)
     result = to_tensor(before)

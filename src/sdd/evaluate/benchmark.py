@@ -6,11 +6,12 @@
     python -m sdd.evaluate.benchmark editors            one editor for each prompt: success, side effects, gain, axioms
     python -m sdd.evaluate.benchmark ablation           each departure from the paper added and left out
     python -m sdd.evaluate.benchmark manipulators       the kinds of manipulator against each other
+    python -m sdd.evaluate.benchmark methods            every method, its knob chosen by validation
     python -m sdd.evaluate.benchmark guidance           sds, csd, dds, pds and asd against each other
     python -m sdd.evaluate.benchmark search             S of every variant of the hybrid quality score
     python -m sdd.evaluate.benchmark hqs                the hybrid quality score against measured gain; strategies
     python -m sdd.evaluate.benchmark speed              training, editing, start-up
-    python -m sdd.evaluate.benchmark all                all but the ablation, which takes hours
+    python -m sdd.evaluate.benchmark all                all but the ablation and the methods, which take hours
 
 Every figure is printed and saved as JSON with seed, machine and date; `python -m sdd.evaluate.page` makes
 docs/avatars.md of them. Editors are kept and used again as long as the generator, the teacher, the training options and
@@ -26,20 +27,21 @@ from sdd.evaluate.tables.editors import editors_command
 from sdd.evaluate.tables.guidances import guidance_command
 from sdd.evaluate.tables.judging import judge_command
 from sdd.evaluate.tables.manipulators import manipulators_command
+from sdd.evaluate.tables.methods import methods_command
 from sdd.evaluate.tables.reconstruction import reconstruction_command
 from sdd.evaluate.tables.scores import hqs_command
 from sdd.evaluate.tables.search import search_command
 from sdd.evaluate.tables.speed import speed_command
 from sdd.evaluate.tables.teaching import teacher_command
 
-__all__ = ["ablation_command", "all_command", "main"]
+__all__ = ["ablation_command", "all_command", "main", "methods_command"]
 
 
 @app.command("all")
 def all_command(
     seed: Seed = 0, quick: Quick = False, out: Out = OUT, kept: Kept = None, pictures: Pictures = PICTURES
 ) -> None:
-    """Everything but the ablation, one after the other."""
+    """Everything but the ablation and the methods, one after the other."""
     judge_command(None, seed, quick, out)
     reconstruction_command(None, seed, quick, out, pictures)
     teacher_command(None, seed, quick, out, pictures)

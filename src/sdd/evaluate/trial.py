@@ -32,6 +32,7 @@ from sdd.evaluate.truth import Truth
 
 if TYPE_CHECKING:
     from sdd.domains.domain import Domain
+    from sdd.methods.protocol import Fitted
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 PASSES = 10  # of the composition axiom's long form
@@ -126,6 +127,15 @@ def returned(editor: Editor, blended: bool = True) -> Edit:
     """
     editing = Editor.compose([editor])
     return lambda images, strength: editing(images, strength, blended=blended)
+
+
+def turned(fitted: Fitted, seed: int = 0) -> Edit:
+    """What the user of a method gets back: pictures and a value of its knob → pictures.
+
+    Args:
+        seed: of whatever noise the method draws.
+    """
+    return lambda images, knob: fitted.edit(images, knob, seed)
 
 
 def curve(edit: Edit, there: Subjects, judge: Judge, strengths: Sequence[float] = STRENGTHS) -> list[Figures]:

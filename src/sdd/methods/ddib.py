@@ -110,11 +110,11 @@ def respaced(total: int, how: str) -> list[int]:
         size = total // len(counts) + (part < total % len(counts))
         if count > size:
             raise SddError(f"{count} of {size} timesteps cannot be kept; give fewer steps")
-        stride = (size - 1) / (count - 1) if count > 1 else 1.0
+        between = (size - 1) / (count - 1) if count > 1 else 1.0
         at = 0.0
         for _ in range(count):  # added up, not multiplied: where a point lies midway, rounding follows the sum
             found.append(first + round(at))
-            at += stride
+            at += between
         first += size
     return found
 

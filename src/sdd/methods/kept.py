@@ -71,7 +71,7 @@ def describe(
     """What the file of a fit says."""
     return MethodInfo(
         method=method.card.name,
-        prompt="" if method.once else prompt,
+        prompt=prompt,
         source_prompt=source_prompt,
         domain=domain.name,
         generator=_generator(domain),

@@ -7,8 +7,10 @@ models.get("teacher", "sdedit")
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,6 +80,8 @@ def _diffae(name: str, device: torch.device) -> Any:
 
 
 def _instructed(name: str, device: torch.device) -> Any:
+    if not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        raise SddError(f"there is no model that follows instructions at {name}; give a diffusers folder or a hub id")
     from diffusers import StableDiffusionInstructPix2PixPipeline
 
     try:

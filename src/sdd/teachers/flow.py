@@ -33,6 +33,10 @@ class FlowMatching(LatentTeacher):
         kept = (1 - self.sigmas) ** 2
         self.alphas_cumprod = kept / (kept + self.sigmas**2)
 
+    def encode_text(self, prompts: Sequence[str]) -> Conditioning:
+        """See `Teacher`."""
+        raise NotImplementedError
+
     def _velocity(self, latents: Tensor, sigma: Tensor, condition: Conditioning) -> Tensor:
         """v at x_σ (B, C, h, w) and σ (B,)."""
         raise NotImplementedError

@@ -9,7 +9,10 @@ import typer
 
 from sdd.apps import terminal
 
-ORDER = ("search", "train", "edit", "show", "sample", "demo", "words", "import", "inspect", "models", "domain")
+ORDER = (
+    "search", "train", "edit", "compare", "methods", "show", "sample", "demo", "words", "import", "inspect", "models",
+    "domain",
+)  # fmt: skip
 
 
 class Commands(terminal.Guarded):

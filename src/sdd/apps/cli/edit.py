@@ -9,6 +9,18 @@ import typer
 
 from sdd.apps import terminal
 from sdd.apps.cli.app import app
+from sdd.apps.cli.by_method import (
+    AskedPrompt,
+    ClipName,
+    DdpmName,
+    DiffaeName,
+    InstructedName,
+    KnobValue,
+    MethodName,
+    SourcePrompt,
+    check_asked,
+    find_method,
+)
 from sdd.apps.cli.objects import find_editors
 from sdd.apps.cli.options import (
     MOST,
@@ -17,6 +29,8 @@ from sdd.apps.cli.options import (
     DomainName,
     EncoderFile,
     GeneratorFile,
+    Seed,
+    TeacherName,
     check_editors,
     check_folder,
     check_strengths,
@@ -32,7 +46,9 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: sdd edit me.png folder/ -e white-hair.safetensors -o out/ --strength 0.8")
 def edit(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
-    editors: Annotated[list[Path], typer.Option("-e", "--editor", help="Editor file; several are applied together.")],
+    editors: Annotated[
+        list[Path] | None, typer.Option("-e", "--editor", help="Editor file; several are applied together.")
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; of one picture, its file.")] = Path(
         "edited"
     ),
@@ -51,14 +67,24 @@ def edit(
         typer.Option("--blend/--no-blend", help="Lay the edit into the picture at its own size; or draw it anew."),
     ] = True,
     background: Annotated[str, typer.Option(help="Colour behind transparent parts: a name or #rrggbb.")] = "white",
+    method: MethodName = None,
+    prompt: AskedPrompt = None,
+    source_prompt: SourcePrompt = "",
+    knob: KnobValue = None,
+    seed: Seed = 0,
     domain: DomainName = None,
     generator: GeneratorFile = None,
     encoder: EncoderFile = None,
     crop: CropRule = None,
+    teacher: TeacherName = None,
+    clip: ClipName = None,
+    ddpm: DdpmName = None,
+    diffae: DiffaeName = None,
+    instructed: InstructedName = None,
     device: Device = None,
 ) -> None:
     """Edit pictures in one forward pass each; results are PNG, inputs are never overwritten."""
-    check_editors(editors)
+    check_editors(check_asked(method, editors))
     strengths, wanted, part = check_strengths(strength or [1.0]), parse_levels(levels), parse_box(box)
     from sdd.apps.outputs import plan
     from sdd.io.pictures.folder import find
@@ -68,12 +94,14 @@ def edit(
     sources = find(pictures, skip=out)
     folder, outputs = plan(sources, out)
     check_folder(folder)
-    from sdd.apps.pictures import Wish, edit_pictures
+    from sdd.apps.pictures import Edits, Wish, edit_pictures
     from sdd.device import pick_device
 
     wish = Wish(strengths, wanted, refine, background, face, part, blended)
     parts = {"generator": generator, "encoder": encoder, "crop": crop.value if crop else None}
-    together = find_editors(editors, domain, pick_device(device), **parts)
+    given = {"teacher": teacher, "clip": clip, "ddpm": ddpm, "diffae": diffae, "instructed": instructed}
+    asked = find_method(method, editors, prompt, source_prompt, knob, seed, domain, device, parts, given)
+    together: Edits = asked or find_editors(editors or [], domain, pick_device(device), **parts)
     with terminal.progress() as bar:
         task = bar.add_task("edit", total=len(sources))
         outcome = edit_pictures(sources, outputs, together, wish, lambda n: bar.update(task, advance=n))

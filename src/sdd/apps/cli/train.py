@@ -13,6 +13,7 @@ import typer
 
 from sdd.apps import terminal
 from sdd.apps.cli.app import app
+from sdd.apps.cli.by_method import ClipName, DdpmName, DiffaeName, MethodName, SourcePrompt, train_method
 from sdd.apps.cli.objects import find_domain, find_place, find_teacher, make_config
 from sdd.apps.cli.options import (
     MOST,
@@ -112,6 +113,8 @@ def train(
     preset: Annotated[
         Preset, typer.Option(help="Ours, the paper's algorithm, or what its released code ran.")
     ] = Preset.default,
+    method: MethodName = None,
+    source_prompt: SourcePrompt = "",
     manipulator: Annotated[
         str | None, typer.Option(help="What edits: stylegan, or one-step, which needs no generator.")
     ] = None,
@@ -134,6 +137,9 @@ def train(
     identity: IdentityFile = None,
     images: ImageFolder = None,
     latents: LatentFile = None,
+    clip: ClipName = None,
+    ddpm: DdpmName = None,
+    diffae: DiffaeName = None,
     size: Annotated[
         int | None,
         typer.Option(help="Side of the pictures in --images, where there is no generator.", min=16, max=2048),
@@ -155,6 +161,10 @@ def train(
         "generator": generator, "encoder": encoder, "identity": identity, "images": images, "latents": latents,
         "crop": crop.value if crop else None,
     }  # fmt: skip
+    if method not in (None, "sdd"):
+        given = {"teacher": teacher, "clip": clip, "ddpm": ddpm, "diffae": diffae}
+        train_method(str(method), prompt, source_prompt, path, seed, force, domain, device, parts, given)
+        return
     _train(prompt, path, options, parts, run, domain, teacher, vae, size, seed, device, force)
 
 
