@@ -6,7 +6,9 @@
 What steers sees pictures roughened, because it has to go on telling what an optimiser makes of a generator's pictures.
 
 A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' own tokenizer: symmetric
-cross-entropy over the batch, with the temperature learned. Every picture gets a new caption at every visit.
+cross-entropy over the batch, with the temperature learned. Every picture gets a new caption at every visit. What steers
+is also asked, of some attributes a step, which of all values' wordings belongs to each picture: a mouth is so small a
+part of a picture that captions alone are long in teaching it.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ SHAPES: dict[str, dict[str, int]] = {
         "joint": 128,
         "seed": 0,
         "rough": 1,
+        "asked": 5,
     },
     "judge": {
         "patch": 8,
@@ -50,9 +53,19 @@ SHAPES: dict[str, dict[str, int]] = {
         "joint": 96,
         "seed": 1,
         "rough": 0,
+        "asked": 0,
     },
 }
 ASKED = ("hair_color", "skin_color", "facial_hair", "accessories", "mouth", "hat")
+
+
+WORDED = tuple(name for name in PHRASES if name in (*avatars.SHAPES, *avatars.COLORS))
+
+
+def wording(attribute: str, value: str, stream: np.random.Generator) -> str:
+    """One of the wordings of an attribute's value, without the colour of the thing."""
+    words = PHRASES[attribute][value]
+    return " ".join(words[int(stream.integers(len(words)))].replace("{c}", "").split())
 
 
 def build(which: str, tokenizer: Any) -> Any:
@@ -119,7 +132,9 @@ def main() -> None:
     pixels = load(args.count)
     captions = Captions(tokenizer, len(pixels))
     held = min(1000, len(pixels) // 4)
-    truth = {k: torch.from_numpy(v) for k, v in labels(held).items() if k in ASKED}
+    shape = SHAPES[args.which]
+    known = {k: torch.from_numpy(v) for k, v in labels(len(pixels) if shape["asked"] else held).items() if k in WORDED}
+    truth = {k: known[k][:held] for k in ASKED}
     net = build(args.which, tokenizer).to(device())
     average = Average(net, 0.998)
     optimizer = muon.Muon(muon.groups((net, 1.0)), args.lr, betas=(0.9, 0.98), weight_decay=0.1)
@@ -130,7 +145,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = args.lr * group["part"] * ramp(i, args.steps)
         images = to_images(pixels[index], SIZE)
-        if SHAPES[args.which]["rough"]:
+        if shape["rough"]:
             images = roughened(images, stream)
         with autocast():
             seen = embed_images(net, images)
@@ -138,6 +153,17 @@ def main() -> None:
         scores = net.logit_scale.exp() * seen.float() @ read.float().T
         target = torch.arange(len(index), device=scores.device)
         loss = (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
+        asked = list(stream.choice(WORDED, shape["asked"], replace=False))
+        if asked:
+            texts = [wording(a, v, stream) for a in asked for v in avatars.values(a)]
+            with autocast():
+                read = embed_texts(net, captions.tokens(texts))
+            answers = (net.logit_scale.exp() * seen.float() @ read.float().T).split(
+                [len(avatars.values(a)) for a in asked], 1
+            )
+            right = [known[a][torch.from_numpy(index)].to(scores.device) for a in asked]
+            each = [F.cross_entropy(x, y) for x, y in zip(answers, right, strict=True) if bool((y >= 0).any())]
+            loss = loss + 0.5 * torch.stack(each).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -165,7 +191,7 @@ def main() -> None:
                 figures[attribute] = float((guess == truth[attribute])[shown].float().mean())
         return figures
 
-    fit(name, {"net": net, "average": average, "optimizer": optimizer}, step, args.steps, evaluate, every=250)
+    fit(name, {"net": net, "average": average, "optimizer": optimizer}, step, args.steps, evaluate, every=125)
     with average.applied():
         small = build(args.which, tokenizer)
         small.load_state_dict(net.state_dict())

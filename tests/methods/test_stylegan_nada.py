@@ -140,6 +140,17 @@ def test_only_chosen_layers_train_and_the_frozen_generator_does_not():
     assert any(not torch.equal(w, before[name]) for name, w in trained.named_parameters())
 
 
+def test_the_strength_of_noise_trains_where_it_is_to():
+    domain, w = toy_domain(), torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    guide = Guide(colour, torch.tensor([[1.0, 0, 0]]), torch.tensor([[1.0, 0, 0.2]]))
+    for strengths in (True, False):
+        trained = copy.deepcopy(domain.generator)
+        next(adapt(domain.generator, trained, lambda i: w, [guide], Adapting(strengths=strengths)))
+        pairs = zip(trained.named_parameters(), domain.generator.parameters(), strict=True)
+        moved = {name for (name, a), b in pairs if not torch.equal(a, b)}
+        assert any(name.endswith("noise.weight") for name in moved) == strengths and moved
+
+
 def test_weights_between_two_generators():
     domain = toy_domain()
     other = copy.deepcopy(domain.generator)

@@ -109,6 +109,8 @@ class Adapting:
         unchosen: what Adam hears of layers that do not train in a step: nothing ("dropped", as torch does today), or
             zeros, which it counts and averages ("zeroed", as with the authors' torch 1.7).
         noise: of both generators; the same, so that the pictures differ by the adaptation alone.
+        strengths: whether the strength of that noise trains too, as its authors let it; grain is the first thing that a
+            small CLIP likes.
     """
 
     k: int = 0
@@ -118,6 +120,7 @@ class Adapting:
     published: bool = False
     unchosen: Unchosen = "dropped"
     noise: Noise = "const"
+    strengths: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,10 @@ def adapt(
         trained.requires_grad_(False)
         for index in picked:
             layers[index].requires_grad_(True)
+        if not how.strengths:
+            for name, weight in trained.named_parameters():
+                if name.endswith("noise.weight"):
+                    weight.requires_grad_(False)
         optimizer.zero_grad(set_to_none=True)
         if how.unchosen == "zeroed":
             for weight in weights:
@@ -184,7 +191,7 @@ def between(frozen: Generator, trained: Generator, share: float) -> Generator:
 # Of the domain
 
 STEPS, BATCH, PICTURES = 100, 4, 64
-DEFAULT = Adapting(lr=0.002)
+DEFAULT = Adapting(lr=0.01, strengths=False)
 KNOB = Knob(
     "adaptation", 1.0, (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5), "how far the weights go from the frozen generator"
 )
