@@ -16,7 +16,6 @@ small, and the edit is decided there.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -148,7 +148,7 @@ def test_edits_of_any_size_and_of_one_picture_alone():
 
 def test_says_what_it_cannot_do():
     models = Models({"instructed": pipeline})
-    with pytest.raises(SddError, match="at least 1, not 0.8"):
+    with pytest.raises(SddError, match=r"at least 1, not 0\.8"):
         ip2p.METHOD.fit("white hair", "", None, models).edit(torch.zeros(1, 3, 16, 16), 0.8)
     with pytest.raises(SddError, match="needs an instruction"):
         ip2p.METHOD.fit(" ", "", None, models)
@@ -158,7 +158,7 @@ def test_says_what_it_cannot_do():
 
 def test_a_widened_unet_answers_as_before_whatever_the_picture():
     torch.manual_seed(2)
-    before, after = pipelines.unet(), None
+    before = pipelines.unet()
     noisy, picture, text = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.randn(2, 12, 16)
     want = before(noisy, 500, text).sample
     after = widened(before)

@@ -1,7 +1,7 @@
 """InstructPix2Pix (arXiv 2211.09800): a diffusion model that sees the picture and is told what to do to it.
 
-diffusers' `StableDiffusionInstructPix2PixPipeline` with the authors' sampler: its `EulerAncestralDiscreteScheduler` with
-`timestep_spacing="linspace"`, whatever the pipeline's own configuration says (`scheduled`, `edited`).
+diffusers' `StableDiffusionInstructPix2PixPipeline` with the authors' sampler: its `EulerAncestralDiscreteScheduler`
+with `timestep_spacing="linspace"`, whatever the pipeline's own configuration says (`scheduled`, `edited`).
 
 The computations, as functions that know no network:
 
@@ -20,6 +20,7 @@ The conditioning picture is the autoencoder's mode, *not scaled*: the released w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,7 +56,9 @@ def _log_sigmas(alphas_cumprod: Tensor) -> Tensor:
 
 
 def sigmas(alphas_cumprod: Tensor, steps: int) -> Tensor:
-    """Noise levels of `steps` steps and the final 0, (steps + 1,): √((1 − ᾱ)/ᾱ), its logarithm linear between timesteps.
+    """Noise levels of `steps` steps and the final 0, (steps + 1,).
+
+    √((1 − ᾱ)/ᾱ) at timesteps from T − 1 to 0 equally far apart, its logarithm linear between whole ones.
 
     Args:
         alphas_cumprod: ᾱ of every timestep, (T,).
@@ -118,7 +121,7 @@ def euler_ancestral(denoise: Denoiser, start: Tensor, levels: Tensor, noise: Seq
         start: of the first level's deviation, (B, C, h, w). levels: (n + 1,). noise: of each step; n of start's shape.
     """
     z = start
-    for k, (sigma, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for k, (sigma, after) in enumerate(pairwise(levels)):
         down, up = ancestral(sigma, after)
         z = z + (z - denoise(z, sigma[None])) / sigma * (down - sigma)
         if after > 0:
@@ -151,7 +154,7 @@ def copied_steps(threshold: float, steps: int) -> list[bool]:
 class CopiedAttention:
     """An attention processor for a batch of pairs: the second of each pair attends as the first does.
 
-    The batch is [null 1, null 2, caption 1, caption 2, …]. Set it on self-attention (`attn1`) while `copied_steps` says.
+    The batch is [null 1, null 2, caption 1, caption 2, …]. For self-attention (`attn1`), while `copied_steps` says so.
     """
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
@@ -197,7 +200,8 @@ def pair(
 
 
 def clip_view(images: Tensor, size: int = 224) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] as the filter's CLIP sees them: bicubic without antialiasing, CLIP's mean and std."""
+    """Pictures (B, 3, H, W) in [0, 1] as the filter's CLIP sees them: resized by bicubic interpolation without
+    antialiasing, less CLIP's mean, over its deviation."""
     return pixels(F.interpolate(images, (size, size), mode="bicubic", align_corners=False) * 2 - 1, size)
 
 
@@ -274,8 +278,8 @@ def edited(
                 output_type="pt",
                 callback_on_step_end=tell,
                 generator=[torch.Generator().manual_seed(seed) for _ in part],
-            ).images  # fmt: skip
-        )
+            ).images
+        )  # fmt: skip
     return torch.cat(found).to(images) * 2 - 1
 
 
