@@ -144,3 +144,18 @@ def test_a_classifier_that_knows_the_prompt_is_asked():
         diffae.METHOD.fit("sunglasses", "", toy_domain(), Models({"diffae": lambda: auto}))
     with pytest.raises(SddError, match="--diffae"):
         diffae.METHOD.fit("sunglasses", "", toy_domain())
+
+
+def test_the_shipped_form_is_read_again(tmp_path):
+    auto = diffae.Autoencoder(
+        tiny(), 16, torch.arange(16.0), torch.ones(16), LatentClassifier(16, 2), ("mouth=smile", "hair_color=white")
+    )
+    path = tmp_path / "diffae.safetensors"
+    path.write_bytes(auto.to_bytes())
+    again = diffae.Autoencoder.load(path)
+    assert (again.size, again.classes) == (auto.size, auto.classes) and torch.equal(again.mean, auto.mean)
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    assert torch.allclose(again.codes(images), auto.codes(images), atol=1e-2)  # half precision
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(SddError):
+        diffae.Autoencoder.load(path)

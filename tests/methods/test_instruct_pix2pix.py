@@ -10,7 +10,7 @@ from parity import fixture
 from sdd.errors import SddError
 from sdd.methods import instruct_pix2pix as ip2p
 from sdd.methods.models import Models
-from sdd.teachers.instructed import learns, of_teacher, save_learned, widened
+from sdd.teachers.instructed import learns, load_instructed, of_teacher, save_learned, widened
 
 SCALED_LINEAR = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
 
@@ -171,11 +171,15 @@ def test_what_learned_is_found_again(tmp_path):
     pipe = of_teacher(tmp_path / "teacher")
     with torch.no_grad():
         pipe.unet.conv_in.weight.normal_()
-    save_learned(tmp_path / "unet.safetensors", pipe.unet)
-    again = of_teacher(tmp_path / "teacher", tmp_path / "unet.safetensors")
+    save_learned(tmp_path / "instructed" / "unet.safetensors", pipe.unet)
+    again = load_instructed(tmp_path / "instructed")
     for name, tensor in pipe.unet.state_dict().items():
         assert torch.equal(tensor.half() if learns(name) else tensor, again.unet.state_dict()[name].to(
             torch.float16 if learns(name) else tensor.dtype)), name  # fmt: skip
-    (tmp_path / "unet.safetensors").write_bytes(b"nothing")
+    (tmp_path / "instructed" / "unet.safetensors").write_bytes(b"nothing")
     with pytest.raises(SddError, match="does not hold what the U-Net"):
-        of_teacher(tmp_path / "teacher", tmp_path / "unet.safetensors")
+        load_instructed(tmp_path / "instructed")
+    with pytest.raises(SddError, match="as a model that follows instructions"):
+        load_instructed(tmp_path / "teacher" / "vae")
+    pipe.save_pretrained(tmp_path / "whole")
+    assert load_instructed(tmp_path / "whole").unet.config.in_channels == 8

@@ -17,8 +17,10 @@ the timestep it moves *from*, and ends with a move to ᾱ = 0.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -27,13 +29,13 @@ from torch.nn import functional as F
 
 from sdd.errors import SddError
 from sdd.io.progress import Report, silent
+from sdd.methods.models import Models
 from sdd.methods.protocol import Card, Fitted, Knob, Method
 from sdd.nets.diffae import DiffAE, LatentClassifier
 from sdd.nets.resize import resize
 
 if TYPE_CHECKING:
     from sdd.domains.domain import Domain
-    from sdd.methods.models import Models
 
 Predictor = Callable[[Tensor, int, Tensor], Tensor]  # x (B, 3, H, W), timestep, code (B, D) → noise
 
@@ -232,6 +234,58 @@ class Autoencoder:
         classes = tuple(found.config.get("classes", ()))
         return cls(found.module, found.config.get("image_size"), classifier=classifier, classes=classes, **statistics)
 
+    @classmethod
+    def load(cls, path: str | Path) -> Autoencoder:
+        """Of a file: one of `to_bytes`, or a checkpoint of the authors'.
+
+        Raises:
+            SddError: neither, or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        import sdd.io
+
+        try:
+            with safe_open(path, "pt") as file:
+                config = json.loads((file.metadata() or {}).get("diffae", "null"))
+                # Half precision on disk, float32 in memory.
+                tensors = {k: file.get_tensor(k).float() for k in file.keys()} if config else {}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError):
+            config = None
+        if config is None:
+            return cls.of(sdd.io.load(path))
+        try:
+            net = DiffAE(**config["net"])
+            net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+            classifier = LatentClassifier(int(config["net"]["code"]), len(config["classes"]))
+            classifier.classifier.load_state_dict({k: tensors[f"classifier.{k}"] for k in ("weight", "bias")})
+            found = cls(
+                net.eval().requires_grad_(False), config["size"], tensors["mean"], tensors["std"],
+                classifier.requires_grad_(False), tuple(config["classes"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise SddError(
+                f"{path} is a damaged diffusion autoencoder ({str(error)[:150]}); make it again: "
+                "python -m recipes.diffae"
+            ) from error
+        return found
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file in half precision.
+
+        Raises:
+            ValueError: the codes' statistics or the classifier are missing.
+        """
+        from safetensors.torch import save
+
+        if self.mean is None or self.std is None or self.classifier is None:
+            raise ValueError("an autoencoder is saved with its statistics and its classifier")
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"classifier.{k}": v for k, v in self.classifier.classifier.state_dict().items()}
+        tensors |= {"mean": self.mean, "std": self.std}
+        config = {"net": self.net.config(), "size": self.size, "classes": list(self.classes)}
+        return save({k: v.half().contiguous() for k, v in tensors.items()}, {"diffae": json.dumps(config)})
+
     def predict(self, x: Tensor, t: int, code: Tensor) -> Tensor:
         """Noise, as the functions of this file ask for it."""
         noise: Tensor = self.net(x, t, code)
@@ -331,9 +385,7 @@ class DiffusionAutoencoder(Method):
         Raises:
             SddError: no autoencoder, or an attribute that no classifier knows and no CLIP to find it with.
         """
-        if models is None:
-            raise SddError(f"the method {CARD.name} needs a diffusion autoencoder; give one with --diffae")
-        auto = Autoencoder.of(models.get("diffae", CARD.name))
+        auto = _embedded(domain) if models is None else Autoencoder.of(models.get("diffae", CARD.name))
         if learned is not None:
             direction, mean, std = (learned[name] for name in ("direction", "mean", "std"))
             return Moving(auto, direction, mean, std, self.steps, self.published)
@@ -351,8 +403,26 @@ class DiffusionAutoencoder(Method):
             direction = auto.classifier.classifier.weight[row].detach()
         else:
             assert images is not None and codes is not None
-            direction = _seen(models.get("clip", CARD.name), images, (codes - mean) / std, source_prompt, prompt)
+            clip = (models or Models()).get("clip", CARD.name)
+            direction = _seen(clip, images, (codes - mean) / std, source_prompt, prompt)
         return Moving(auto, direction, mean, std, self.steps, self.published)
+
+
+def _embedded(domain: Domain) -> Autoencoder:
+    """The autoencoder that comes with the embedded domain.
+
+    Raises:
+        SddError: another domain, or its weights are not there.
+    """
+    from sdd.domains.embedded import EMBEDDED, weights_folder
+
+    path = weights_folder(EMBEDDED) / "diffae.safetensors"
+    if domain.name != EMBEDDED or not path.exists():
+        raise SddError(
+            f"the method {CARD.name} needs a diffusion autoencoder, and the domain {domain.name!r} has none; give one "
+            "with --diffae, or make that of the avatars: python -m recipes.diffae"
+        )
+    return Autoencoder.load(path)
 
 
 def _row(auto: Autoencoder, prompt: str) -> int | None:

@@ -240,6 +240,11 @@ def scheduled(pipe: Any) -> Any:
     return EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="linspace")
 
 
+def _side(pipe: Any) -> int:
+    """The side of the pictures that a pipeline's U-Net was trained on."""
+    return int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+
+
 @torch.no_grad()
 def edited(
     pipe: Any, images: Tensor, instruction: str, *, text_scale: float = TEXT_SCALE, image_scale: float = 1.5,
@@ -257,8 +262,7 @@ def edited(
     """
     pipe.scheduler = scheduled(pipe)
     pipe.set_progress_bar_config(disable=True)
-    side = int(pipe.unet.config.sample_size) * pipe.vae_scale_factor
-    small = (resize(images, side).clamp(-1, 1) + 1) / 2
+    small = (resize(images, _side(pipe)).clamp(-1, 1) + 1) / 2
     batches = small.split(BATCH)
     found = []
 
@@ -295,6 +299,14 @@ class Instructed(Fitted):
     def __init__(self, pipe: Any, instruction: str, knob: float, text_scale: float, steps: int) -> None:
         self.pipe, self.instruction, self.knob = pipe, instruction, knob
         self.text_scale, self.steps = text_scale, steps
+
+    @torch.no_grad()
+    def unedited(self, images: Tensor) -> Tensor:
+        """What the pipeline's autoencoder alone makes of pictures, of their size."""
+        vae = self.pipe.vae
+        small = resize(images, _side(self.pipe)).to(vae.device, vae.dtype)
+        parts = [vae.decode(vae.encode(part).latent_dist.mode()).sample for part in small.split(BATCH)]
+        return resize(torch.cat(parts).to(images), (images.shape[-2], images.shape[-1])).clamp(-1, 1)
 
     def edit(self, images: Tensor, knob: float | None = None, seed: int = 0, report: Report = silent) -> Tensor:
         """See `Fitted`; the knob is the image scale.
@@ -370,15 +382,15 @@ def _embedded(domain: Domain) -> Any:
         SddError: another domain, or its weights are not there.
     """
     from sdd.domains.embedded import EMBEDDED, weights_folder
-    from sdd.teachers.instructed import of_teacher
+    from sdd.teachers.instructed import load_instructed
 
-    learned = weights_folder(EMBEDDED) / "instructed" / "unet.safetensors"
+    learned = weights_folder(EMBEDDED) / "instructed"
     if domain.name != EMBEDDED or not learned.exists():
         raise SddError(
             f"the method {CARD.name} needs a model that follows instructions, and the domain {domain.name!r} has none; "
             "give one with --instructed, such as timbrooks/instruct-pix2pix"
         )
-    return of_teacher(domain.teacher, learned)
+    return load_instructed(learned)
 
 
 METHOD = InstructPix2Pix()

@@ -322,6 +322,12 @@ class Controlled(Fitted):
             self._last = _Inverted(images.clone(), states, found)
         return self._last
 
+    def unedited(self, images: Tensor) -> Tensor:
+        """What the teacher's autoencoder alone makes of pictures, of their size."""
+        with torch.no_grad():
+            latents = self.network.teacher.encode_image(images, sample=False)
+        return self._drawn(latents, images)
+
     def reconstruct(self, images: Tensor, report: Report = silent) -> Tensor:
         """What guided sampling under the source prompt returns, (B, 3, H, W): the picture, if all is well."""
         found = self.inverted(images, report).found
@@ -337,12 +343,10 @@ class Controlled(Fitted):
         if not 0 <= share <= 1:
             raise SddError(f"the free share of {CARD.name} lies between 0 and 1, not {share:g}")
         kept, network, options = self.inverted(images, report), self.network, self.options
+        cross = min(1.0, options.cross * (1 - share) / (1 - CARD.knob.default))
         latents = []
         for i in range(len(images)):
-            control = attention(
-                *self.tokens, options.steps, network.length, cross=options.cross * (1 - share) / (1 - CARD.knob.default),
-                self_share=1 - share,
-            )  # fmt: skip
+            control = attention(*self.tokens, options.steps, network.length, cross=cross, self_share=1 - share)
             with controlled(network.teacher.unet, control):
                 both = generate(
                     network.predict, kept.states[-1][i : i + 1], self.prompts,

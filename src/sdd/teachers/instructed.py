@@ -84,3 +84,31 @@ def save_learned(path: Path, unet: nn.Module) -> None:
 
     tensors: dict[str, Tensor] = {k: v.half().contiguous().cpu() for k, v in unet.state_dict().items() if learns(k)}
     write_bytes(path, save(tensors))
+
+
+def load_instructed(name: str | Path, teacher: str | Path | None = None) -> Any:
+    """A model that follows instructions, in float32 on the CPU.
+
+    Args:
+        name: a folder or hub id of diffusers' `StableDiffusionInstructPix2PixPipeline`, or a folder with the
+            `unet.safetensors` of `save_learned`.
+        teacher: whose U-Net that learned; by default the folder `teacher` beside it.
+
+    Raises:
+        SddError: nothing there, or another kind of model.
+    """
+    folder = Path(name)
+    if (folder / "unet.safetensors").is_file():
+        return of_teacher(teacher or folder.parent / "teacher", folder / "unet.safetensors")
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    try:
+        return StableDiffusionInstructPix2PixPipeline.from_pretrained(
+            str(name), use_safetensors=True, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    except Exception as error:  # diffusers and the hub raise many kinds; a user needs one sentence
+        why = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+        raise SddError(
+            f"could not load {name} as a model that follows instructions ({why}); give a folder or a hub id such as "
+            "timbrooks/instruct-pix2pix"
+        ) from error
