@@ -42,6 +42,8 @@ def main() -> None:
         "judge/attributes.safetensors": "judge/attributes.safetensors",
         "clip-embedded/clip": "clip",
         "clip-judge/clip": "judge/clip",
+        "instructed/unet.safetensors": "instructed/unet.safetensors",
+        "diffae/diffae.safetensors": "diffae.safetensors",
     }
     for source, target in pairs.items():
         path = home() / source

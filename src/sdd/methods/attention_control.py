@@ -13,6 +13,7 @@ drawn its pixels to. Only the half of the batch that sees the prompts is changed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,28 +66,35 @@ def reweighted(weights: Tensor, first: Transform | None = None) -> Transform:
 class Blend:
     """`LocalBlend`: outside the places that some words draw to, the targets' latents are the source's.
 
-    Cross-attention at a quarter of the latents' side is summed over the steps so far and over the words' tokens,
-    averaged over layers and heads, spread by a 3×3 maximum, and is a place where it exceeds `threshold` of its largest.
+    Cross-attention at a quarter of the latents' side, outside the middle block, is summed over the steps so far and
+    over the words' tokens, averaged over layers and heads, spread by a 3×3 maximum, and is a place where it exceeds
+    `threshold` of its largest.
 
     Args:
         words: 1 for the tokens of the words, (prompts, tokens), the source's first.
         threshold: share of the largest. start: share of the steps before it begins.
     """
 
+    COARSE = 4  # side of the latents over that of the maps
+
     def __init__(self, words: Tensor, threshold: float = 0.3, start: float = 0.2) -> None:
         self.words, self.threshold, self.start = words, threshold, start
-        self.maps: dict[str, Tensor] = {}
+        self.maps: dict[int, dict[str, Tensor]] = {}  # by number of pixels, then by layer
 
     def add(self, name: str, maps: Tensor) -> None:
         """Take a layer's maps (prompts, heads, pixels, tokens) of one step."""
         drawn = (maps * self.words.to(maps)[:, None, None, :]).sum(-1).mean(1)
-        self.maps[name] = self.maps[name] + drawn if name in self.maps else drawn
+        layers = self.maps.setdefault(maps.shape[2], {})
+        layers[name] = layers[name] + drawn if name in layers else drawn
 
     def mask(self, size: tuple[int, int]) -> Tensor:
         """The places, (prompts, 1, *size) bool: a target's and the source's."""
-        maps = torch.stack([self.maps[name] for name in self.maps]).mean(0)
-        side = round(maps.shape[-1] ** 0.5)
-        spread = F.max_pool2d(maps.unflatten(-1, (side, side))[:, None], 3, stride=1, padding=1)
+        wanted = size[0] * size[1] / self.COARSE**2
+        # A small U-Net may have no layer of that size; then those of the nearest.
+        pixels = min(self.maps, key=lambda n: abs(math.log(n / wanted)))
+        maps = torch.stack(list(self.maps[pixels].values())).mean(0)
+        height = round((pixels * size[0] / size[1]) ** 0.5)
+        spread = F.max_pool2d(maps.unflatten(-1, (height, -1))[:, None], 3, stride=1, padding=1)
         large = F.interpolate(spread, size=size)
         found = large / large.amax((2, 3), keepdim=True) > self.threshold
         return found | found[:1]
@@ -119,7 +127,6 @@ class Control:
         self.transform, self.cross, self.self_steps = transform, cross, self_steps
         self.blend, self.self_side = blend, self_side
         self.step, self.steps = 0, len(cross) - 1
-        self.side: int | None = None  # of the latents
 
     def attend(self, maps: Tensor, name: str, cross: bool) -> Tensor:
         """What a layer's attention becomes.
@@ -132,17 +139,11 @@ class Control:
         if cross:
             share = self.cross[self.step].to(maps)[:, None, None, :]
             maps = torch.cat([maps[:1], self.transform(source, own) * share + own * (1 - share)])
-            if self.blend is not None and self._blends(name, maps.shape[2]):
+            if self.blend is not None and not name.startswith("mid_block"):
                 self.blend.add(name, maps)
         elif self.step < self.self_steps and maps.shape[2] <= self.self_side**2:
             maps = maps[:1].expand_as(maps)
         return maps
-
-    def _blends(self, name: str, pixels: int) -> bool:
-        assert self.side is not None
-        return pixels == max(1, self.side // self.coarse) ** 2 and not name.startswith("mid_block")
-
-    coarse = 4  # the side of the latents over that of the maps which say where a word is
 
     def after(self, latents: Tensor) -> Tensor:
         """Count a step, and lay the targets' latents (prompts, C, h, w) into the source's where there is a blend."""
@@ -194,13 +195,8 @@ def controlled(unet: Any, control: Control) -> Iterator[None]:
             )
         found[name] = _Processor(control, layer, layer.endswith("attn2"))
 
-    def note_side(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        control.side = (args[0] if args else kwargs["sample"]).shape[-1]
-
-    hook = unet.register_forward_pre_hook(note_side, with_kwargs=True)
     unet.set_attn_processor(found)
     try:
         yield
     finally:
-        hook.remove()
         unet.set_attn_processor(kept)

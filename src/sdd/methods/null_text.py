@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -124,14 +125,10 @@ def optimise_null(
         rate = RATE * (1 - k / 100)
         with torch.no_grad():
             told = predict(x, t, source)
-        current, found = _moved(
-            lambda embedding, t=t, told=told, level=level, x=x: _guided_step(  # type: ignore[misc]
-                predict, x, t, embedding, told, scale, at[level], at[level - 1]
-            ),
-            current, wanted, rate, inner, epsilon + PATIENCE * k,
-        )  # fmt: skip
+        step = partial(_guided_step, predict, x, t, told, scale, at[level], at[level - 1])
+        current, found = _moved(step, current, wanted, rate, inner, epsilon + PATIENCE * k)
         with torch.no_grad():
-            x = _guided_step(predict, x, t, current, told, scale, at[level], at[level - 1])
+            x = step(current)
         embeddings.append(current)
         losses.append(found)
         rates.append(rate)
@@ -140,7 +137,7 @@ def optimise_null(
 
 
 def _guided_step(
-    predict: Predictor, x: Tensor, t: int, null: Tensor, told: Tensor, scale: float, here: float, there: float
+    predict: Predictor, x: Tensor, t: int, told: Tensor, scale: float, here: float, there: float, null: Tensor
 ) -> Tensor:
     empty = predict(x, t, null)
     return move(x, empty + scale * (told - empty), here, there)
