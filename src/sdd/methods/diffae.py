@@ -387,8 +387,7 @@ class DiffusionAutoencoder(Method):
         """
         auto = _embedded(domain) if models is None else Autoencoder.of(models.get("diffae", CARD.name))
         if learned is not None:
-            direction, mean, std = (learned[name] for name in ("direction", "mean", "std"))
-            return Moving(auto, direction, mean, std, self.steps, self.published)
+            return Moving(auto, learned["direction"], learned["mean"], learned["std"], self.steps, self.published)
         mean, std = auto.mean, auto.std
         row = _row(auto, prompt)
         images = codes = None

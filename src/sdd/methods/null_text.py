@@ -44,6 +44,7 @@ Predictor = Callable[[Tensor, int, Tensor], Tensor]  # latents, timestep, embedd
 OFFSET = 1  # of the timesteps
 RATE, EPSILON, PATIENCE = 1e-2, 1e-5, 2e-5  # the optimiser's rate, and below which loss it stops at the first step,
 INNER = 10  # rising by PATIENCE a step; and how often it moves at each
+BATCH = 16  # pictures that are optimised side by side
 
 
 def timesteps(total: int, steps: int) -> list[int]:
@@ -152,9 +153,9 @@ def _moved(
     active = torch.ones(len(start), dtype=torch.bool, device=start.device)
     losses = []
     for _ in range(inner):
-        each = (step(embedding) - wanted).square().flatten(1).mean(1)
-        optimizer.zero_grad()
-        (embedding.grad,) = torch.autograd.grad(each.sum(), [embedding])
+        with torch.enable_grad():
+            each = (step(embedding) - wanted).square().flatten(1).mean(1)
+            (embedding.grad,) = torch.autograd.grad(each.sum(), [embedding])
         before = embedding.detach().clone()
         optimizer.step()
         with torch.no_grad():
@@ -278,12 +279,18 @@ class Network:
 
 
 @dataclass(frozen=True)
-class _Inverted:
-    """Pictures and what was found for them: the latents of every level, and the null embeddings."""
+class Inverted:
+    """Pictures (B, 3, H, W) and what was found for them.
+
+    Attributes:
+        start: the noisiest latents, (B, C, h, w). nulls: the null embedding of each step, (B, L, D).
+        latents: what guided sampling under the source prompt returns, (B, C, h, w).
+    """
 
     images: Tensor
-    states: list[Tensor]
-    found: Optimised
+    start: Tensor
+    nulls: list[Tensor]
+    latents: Tensor
 
 
 class Controlled(Fitted):
@@ -297,38 +304,46 @@ class Controlled(Fitted):
         self.network, self.source, self.target, self.options = network, source, target, options
         self.prompts = network.encode([source, target])
         self.null = network.encode([""])
-        self.tokens = tuple(alignment.tokens(network.teacher.tokenizer, text) for text in (source, target))
-        self._last: _Inverted | None = None
+        self.tokens = [alignment.tokens(network.teacher.tokenizer, text) for text in (source, target)]
+        self._last: Inverted | None = None
 
-    def inverted(self, images: Tensor, report: Report = silent) -> _Inverted:
-        """Pictures' latents and null embeddings; those of the last pictures are kept.
-
-        Args:
-            images: (B, 3, H, W) in [-1, 1].
-        """
+    def inverted(self, images: Tensor, report: Report = silent) -> Inverted:
+        """What an edit of pictures starts from; that of the last pictures is kept."""
         if self._last is None or self._last.images.shape != images.shape or not self._last.images.equal(images):
-            network, options = self.network, self.options
-            abar = network.teacher.alphas_cumprod
-            with torch.no_grad():
-                latents = network.teacher.encode_image(images, sample=False).float()
-            source = self.prompts[:1].expand(len(images), -1, -1)
-            states = invert(network.predict, latents, source, abar, options.steps)
-            found = optimise_null(
-                network.predict, states, source, self.null, abar, options.scale, inner=options.inner, report=report
-            )
-            self._last = _Inverted(images.clone(), states, found)
+            parts, found = images.split(BATCH), []
+            for b, part in enumerate(parts):
+
+                def told(what: str, done: int, total: int, b: int = b) -> object:
+                    return report(what, b * total + done, len(parts) * total)
+
+                found.append(self._inverted(part, told))
+            nulls = [torch.cat(same) for same in zip(*(one.nulls for one in found), strict=True)]
+            start, latents = (torch.cat([getattr(one, name) for one in found]) for name in ("start", "latents"))
+            self._last = Inverted(images.clone(), start, nulls, latents)
         return self._last
+
+    def _inverted(self, images: Tensor, report: Report) -> Inverted:
+        network, options = self.network, self.options
+        abar = network.teacher.alphas_cumprod
+        source = self.prompts[:1].expand(len(images), -1, -1)
+        states = invert(network.predict, self._latents(images), source, abar, options.steps)
+        found = optimise_null(
+            network.predict, states, source, self.null, abar, options.scale, inner=options.inner, report=report
+        )
+        return Inverted(images, states[-1], found.embeddings, found.latents)
+
+    @torch.no_grad()
+    def _latents(self, images: Tensor) -> Tensor:
+        teacher = self.network.teacher
+        return teacher.encode_image(images.to(teacher.device), sample=False).float()
 
     def unedited(self, images: Tensor) -> Tensor:
         """What the teacher's autoencoder alone makes of pictures, of their size."""
-        with torch.no_grad():
-            latents = self.network.teacher.encode_image(images, sample=False)
-        return self._drawn(latents, images)
+        return self._drawn(self._latents(images), images)
 
     def reconstruct(self, images: Tensor, report: Report = silent) -> Tensor:
         """What guided sampling under the source prompt returns, (B, 3, H, W): the picture, if all is well."""
-        found = self.inverted(images, report).found
-        return self._drawn(found.latents, images)
+        return self._drawn(self.inverted(images, report).latents, images)
 
     def edit(self, images: Tensor, knob: float | None = None, seed: int = 0, report: Report = silent) -> Tensor:
         """See `Fitted`; the knob is the share of the steps that are sampled without the source's self-attention.
@@ -341,14 +356,14 @@ class Controlled(Fitted):
             raise SddError(f"the free share of {CARD.name} lies between 0 and 1, not {share:g}")
         kept, network, options = self.inverted(images, report), self.network, self.options
         cross = min(1.0, options.cross * (1 - share) / (1 - CARD.knob.default))
+        source, target = self.tokens
         latents = []
         for i in range(len(images)):
-            control = attention(*self.tokens, options.steps, network.length, cross=cross, self_share=1 - share)
+            control = attention(source, target, options.steps, network.length, cross=cross, self_share=1 - share)
             with controlled(network.teacher.unet, control):
                 both = generate(
-                    network.predict, kept.states[-1][i : i + 1], self.prompts,
-                    [null[i : i + 1] for null in kept.found.embeddings], network.teacher.alphas_cumprod,
-                    options.scale, control,
+                    network.predict, kept.start[i : i + 1], self.prompts, [null[i : i + 1] for null in kept.nulls],
+                    network.teacher.alphas_cumprod, options.scale, control,
                 )  # fmt: skip
             latents.append(both[1:])
             report("editing", i + 1, len(images))

@@ -37,7 +37,8 @@ def widened(unet: Any) -> Any:
     with torch.no_grad():
         new.weight.zero_()
         new.weight[:, : old.in_channels] = old.weight
-        new.bias.copy_(old.bias)
+        if new.bias is not None:
+            new.bias.copy_(old.bias)
     unet.conv_in = new.to(old.weight)
     unet.register_to_config(in_channels=new.in_channels)
     return unet
