@@ -167,6 +167,27 @@ CARDS = (
         "Made to be inverted and decoded from the middle of the chain; half of its training was there.",
     ),
     Card(
+        "Instructed U-Net",
+        ("instructed",),
+        "InstructPix2Pix (arXiv 2211.09800): what the teacher's U-Net, with as many input channels more for a picture, "
+        "learned from pairs; its middle block and embeddings are the teacher's, beside which it is loaded "
+        "(`sdd.teachers.instructed`). The picture is the autoencoder's mode, not scaled, as in the released weights.",
+        ("python -m recipes.instructed",),
+        "instructed",
+        (),
+        "Follows the phrases of the captions, bare or as an order; draws the whole picture anew, at 64×64.",
+    ),
+    Card(
+        "Diffusion autoencoder",
+        ("diffae.safetensors",),
+        "DiffAE (arXiv 2111.15640): pictures 64×64 → codes of 128 numbers and noise, and back, with the codes' "
+        "statistics and a linear classifier of every value of every attribute.",
+        ("python -m recipes.data", "python -m recipes.diffae"),
+        "diffae",
+        (),
+        "Background and pose lie partly in the noise, which edits leave alone.",
+    ),
+    Card(
         "Judge: attributes",
         ("judge/attributes.safetensors",),
         "A convolutional classifier of every attribute: one trunk for whole pictures, a second for the head, cut out "

@@ -43,6 +43,8 @@ def main() -> None:
         "clip-embedded/clip": "clip",
         "ddpm/net": "ddpm",
         "clip-judge/clip": "judge/clip",
+        "instructed/unet.safetensors": "instructed/unet.safetensors",
+        "diffae/diffae.safetensors": "diffae.safetensors",
     }
     for source, target in pairs.items():
         path = home() / source
