@@ -65,6 +65,16 @@ def test_changes_add_up(images):
     torch.testing.assert_close(a.shown(y, one, two), one.parts[0] + two.parts[0])
 
 
+def test_one_that_sees_another_side_joins_in(images):
+    """Composed editors share what the first one prepared; each sees the picture as it learned to."""
+    first, other = stirred(made()), stirred(ImageToImage(2 * SIDE, 2 * SIDE, 8), 3)
+    y, own = first.prepare(images), other.prepare(images)
+    change = other.change(y)
+    assert torch.equal(change.parts[0], other.change(own).parts[0])
+    torch.testing.assert_close(first.draw(y, change), other.draw(own, change))
+    assert first.shown(y, change).shape == (3, 3, SIDE, SIDE)
+
+
 def test_config_and_state_round_trip(images):
     manipulator = stirred(made())
     config, tensors = json.loads(json.dumps(manipulator.config())), manipulator.learned.state_dict()

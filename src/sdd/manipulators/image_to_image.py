@@ -47,6 +47,7 @@ class ImageToImage(Manipulator):
         image_size: side S of the pictures it draws.
         side: of the pictures the U-Net sees and changes, a multiple of 4.
         width: channels of its first level.
+        learned: its U-Net, if there is one already.
 
     Raises:
         SddError: a side or a width that it cannot have.
@@ -55,15 +56,18 @@ class ImageToImage(Manipulator):
     kind = "image-to-image"
     learned: ResidualUNet
 
-    def __init__(self, image_size: int, side: int, width: int = 48) -> None:
+    def __init__(self, image_size: int, side: int, width: int = 48, learned: ResidualUNet | None = None) -> None:
         super().__init__()
         self.image_size, self.side, self.width = image_size, side, width
+        if side % COARSE:
+            raise SddError(f"the manipulator {self.kind} sees sides that are multiples of {COARSE}, not {side}")
+        if learned is not None:
+            self.learned = learned
+            return
         try:
             self.learned = unet_of({"side": side, "width": width})
         except ValueError as error:
             raise SddError(f"the manipulator {self.kind} cannot have {error}") from error
-        if side % COARSE:
-            raise SddError(f"the manipulator {self.kind} sees sides that are multiples of {COARSE}, not {side}")
         self.reset(torch.Generator().manual_seed(0))
 
     @classmethod
@@ -76,9 +80,7 @@ class ImageToImage(Manipulator):
         size, side, width = (config.get(name) for name in ("image_size", "side", "width"))
         if not (isinstance(size, int) and isinstance(side, int) and isinstance(width, int) and 8 <= size <= 4096):
             raise SddError("the editor's description of its manipulator is damaged; train it again")
-        made = cls(size, side, width)
-        made.learned = learned
-        return made
+        return cls(size, side, width, learned)
 
     def reset(self, generator: torch.Generator) -> None:
         """First weights, the same for the same state of a generator; nothing changes."""
@@ -91,22 +93,22 @@ class ImageToImage(Manipulator):
 
     def change(self, y: Prepared) -> Change:
         """See `Manipulator`: one change of the pixels that the U-Net sees, (B, 3, side, side)."""
-        paint, matte = self.learned(y.parts["seen"])
-        return Change((paint - matte * y.parts["seen"],))
+        seen = y.parts["seen"]
+        if seen.shape[-1] != self.side:  # prepared by another editor of this kind, with which this one is composed
+            seen = resize(y.parts["picture"], self.side)
+        paint, matte = self.learned(seen)
+        return Change((paint - matte * seen,))
 
     def shown(self, y: Prepared, *changes: Change) -> Tensor:
-        """See `Manipulator`: the change itself."""
-        return torch.stack([change.parts[0] for change in changes]).sum(0)
+        """See `Manipulator`: the change itself, at the side that the U-Net sees."""
+        return torch.stack([_at(change.parts[0], self.side) for change in changes]).sum(0)
 
     def draw(self, y: Prepared, *changes: Change) -> Tensor:
         """See `Manipulator`."""
         picture = y.parts["picture"]
-        if not changes:
-            return picture
-        change = self.shown(y, *changes)
-        if change.shape[-1] < self.image_size:
-            return picture + F.interpolate(change, picture.shape[-2:], mode="bicubic", align_corners=False)
-        return picture + resize(change, self.image_size)
+        for change in changes:
+            picture = picture + _at(change.parts[0], self.image_size)
+        return picture
 
     def frozen_hash(self) -> str:
         """See `Manipulator`."""
@@ -115,3 +117,10 @@ class ImageToImage(Manipulator):
     def config(self) -> dict[str, Any]:
         """See `Manipulator`."""
         return {"kind": self.kind, "image_size": self.image_size, "side": self.side, "width": self.width}
+
+
+def _at(change: Tensor, side: int) -> Tensor:
+    """A change at another side: smoothly enlarged, or reduced."""
+    if change.shape[-1] < side:
+        return F.interpolate(change, (side, side), mode="bicubic", align_corners=False)
+    return resize(change, side)

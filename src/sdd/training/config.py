@@ -246,13 +246,15 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "image-to-image": {
         "offline": True,
         "images": 192,
-        "batch": 8,
-        "steps": 400,
+        "batch": 4,
+        "steps": 1200,
         "lr": 2e-3,
-        "ema_decay": 0.98,
+        "ema_decay": 0.99,
         "outside_weight": 0.0,
         "l2": 0.0,
         "strength": 1.0,
+        "checkpoint_every": 100,
+        "grid_every": 200,
     },
 }
 
