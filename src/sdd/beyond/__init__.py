@@ -4,6 +4,7 @@
     mask        teach only where the prompt means something, hold the rest (DiffEdit)
     held        hold a change of latents or pixels, where no generator keeps it small
     descent     timesteps sink while training
+    offline     latents descend first, and a network is regressed on what they become
     draws       several draws of timestep and noise for one rendering
     scale       the guidance in units of its own signal; levels that carry none stay off
     steady      rates, averages and outliers

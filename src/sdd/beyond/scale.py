@@ -60,16 +60,30 @@ def signal(
         for _ in range(2):
             noise = torch.randn(latents.shape, generator=random).to(latents)
             g = guidance(latents.detach(), t, noise, index.to(latents.device))
-            if float(g.abs().max()) < 1e-5 * float(1 - teacher.alphas_cumprod[int(t[0])]):
-                raise SddError(
-                    "the prompt means nothing to the teacher: it predicts the same noise with and without it; use "
-                    "words that the teacher knows"
-                )
+            means_something(g, teacher, int(t[0]))
             pair.append(torch.autograd.grad(latents, leaves, g, retain_graph=True))
         units = manipulator.units(change)
         power = [(a * b * unit**2).mean(0) / batches for a, b, unit in zip(*pair, units, strict=True)]
         total = power if not total else [a + b for a, b in zip(total, power, strict=True)]
     return total
+
+
+def means_something(gradient: Tensor, teacher: Teacher, t: int) -> None:
+    """Check a guidance's gradient on some latents at a timestep.
+
+    Raises:
+        SddError: it is zero: the teacher sees no difference between the prompt and none; or it is not finite.
+    """
+    most = float(gradient.abs().max())
+    if most < 1e-5 * float(1 - teacher.alphas_cumprod[t]):
+        raise SddError(
+            "the prompt means nothing to the teacher: it predicts the same noise with and without it; use words that "
+            "the teacher knows"
+        )
+    if not math.isfinite(most):
+        raise SddError(
+            "the gradient is not finite at the first step; the teacher's or the generator's weights are broken"
+        )
 
 
 def unit_of(power: Sequence[Tensor]) -> float:

@@ -62,7 +62,7 @@ class Domain:
         if self.backbone is None:
             raise SddError(
                 f"the domain {self.name!r} has no generator; give one with --generator and --encoder, or train another "
-                f"manipulator: --manipulator one-step"
+                f"manipulator: --manipulator one-step or image-to-image"
             )
         return self.backbone
 

@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from sdd.errors import SddError
 from sdd.manipulators.backbone import Backbone
+from sdd.manipulators.image_to_image import ImageToImage, unet_of
 from sdd.manipulators.one_step import OneStep, updates_of
 from sdd.manipulators.protocol import Manipulator
 from sdd.manipulators.stylegan import StyleGAN
 from sdd.nets.mapper import Mapper
 from sdd.nets.mapper_kinds import build_mapper
+from sdd.nets.residual_unet import ResidualUNet
 from sdd.teachers.protocol import Teacher
 
-KINDS = ("stylegan", "one-step")
+KINDS = ("stylegan", "one-step", "image-to-image")
 
 
 def learned_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -33,6 +35,8 @@ def learned_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.M
             return build_mapper(_part(config, "mapper"))
         case "one-step":
             return updates_of(tensors)
+        case "image-to-image":
+            return unet_of(config)
     raise ValueError(f"unknown manipulator {config.get('kind')!r}; there are {', '.join(KINDS)}")
 
 
@@ -47,6 +51,9 @@ def build(
     if config["kind"] == "stylegan":
         assert isinstance(learned, Mapper) and backbone is not None, "see `needs`"
         return StyleGAN(backbone, learned)
+    if config["kind"] == "image-to-image":
+        assert isinstance(learned, ResidualUNet), "see `learned_of`"
+        return ImageToImage.of(config, learned)
     assert teacher is not None, "see `needs`"
     made = OneStep.of(teacher, config)
     try:
@@ -60,7 +67,7 @@ def build(
 
 def needs(kind: str) -> str:
     """What a kind needs beside its learned part: "generator", "teacher" or ""."""
-    return {"stylegan": "generator", "one-step": "teacher"}[kind]
+    return {"stylegan": "generator", "one-step": "teacher", "image-to-image": ""}[kind]
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -51,13 +51,17 @@ class DistillConfig(BaseModel):
     topk_over: Literal["image", "batch"] = "image"
     normalise: bool = True  # the guidance in units of its own signal; false takes it as it is
 
+    offline: bool = False  # latents descend first; what learns is then regressed on what they become
+    offline_steps: int = Field(default=10, ge=1, le=10_000)  # by which each picture's latents descend
+    offline_rate: float = Field(default=0.1, gt=0, le=100)  # of the first of them, in units of latents
     draws: int = Field(default=1, ge=1, le=64)  # of timestep and noise, for each picture drawn
     reduction: Literal["mean", "sum"] = "mean"  # of the guidance over a batch
 
     # what learns
-    manipulator: Literal["stylegan", "one-step"] = "stylegan"
+    manipulator: Literal["stylegan", "one-step", "image-to-image"] = "stylegan"
     rank: int = Field(default=8, ge=1, le=1024)  # one-step: of the low-rank updates
     t_edit: int = Field(default=500, ge=0, le=100_000)  # one-step: the timestep its U-Net is told
+    width: int = Field(default=48, ge=8, le=1024, multiple_of=8)  # image-to-image: channels of its U-Net's first level
     mapper: MapperKind = "levels"
     levels: tuple[Level, ...] | Literal["auto"] = "auto"  # auto: those that carry the guidance's signal
     level_share: float = Field(default=0.02, ge=0, le=1)  # auto: a level must carry this share of it
@@ -239,6 +243,19 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
         "batch": 8,
         "images": 128,
     },
+    "image-to-image": {
+        "offline": True,
+        "images": 192,
+        "batch": 4,
+        "steps": 1200,
+        "lr": 2e-3,
+        "ema_decay": 0.99,
+        "outside_weight": 0.0,
+        "l2": 0.0,
+        "strength": 1.0,
+        "checkpoint_every": 100,
+        "grid_every": 200,
+    },
 }
 
 # What of `default` is not the paper's: a name, the options it consists of, and what it is in a few words. Each lives in
@@ -263,15 +280,23 @@ DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
     "pace": (("images", "batch", "draws", "steps"), "some hundred pictures, larger batches, as many steps as it takes"),
 }
 
+# What is not the paper's of other kinds than StyleGAN's, beside that.
+KIND_DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
+    "offline": (
+        ("offline",),
+        "not Algorithm 1: guidance moves latents, and the manipulator is regressed on what they become",
+    ),
+}
+
 
 def departures(settings: DistillConfig) -> list[str]:
-    """The names of what in a configuration is not the paper's, those of `DEPARTURES` and "released code"."""
+    """The names of what in a configuration is not the paper's: of `DEPARTURES`, `KIND_DEPARTURES`, "released code"."""
     paper = DistillConfig(**PAPER)
 
     def differs(options: tuple[str, ...]) -> bool:
         return any(getattr(settings, name) != getattr(paper, name) for name in options)
 
-    found = [name for name, (options, _) in DEPARTURES.items() if differs(options)]
+    found = [name for name, (options, _) in (DEPARTURES | KIND_DEPARTURES).items() if differs(options)]
     return found + (["released code"] if differs(("topk", "shuffle", "reduction")) else [])
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sdd.domains.domain import Domain
+from sdd.manipulators.image_to_image import ImageToImage
 from sdd.manipulators.one_step import OneStep
 from sdd.manipulators.protocol import Manipulator
 from sdd.manipulators.stylegan import (
@@ -84,8 +85,11 @@ def again(
     return StyleGAN(backbone, mapper, _spread(domain, settings, source.prepared.parts["codes"]))
 
 
-def _new(domain: Domain, teacher: Teacher, settings: DistillConfig) -> OneStep:
+def _new(domain: Domain, teacher: Teacher, settings: DistillConfig) -> OneStep | ImageToImage:
     """A manipulator of another kind than StyleGAN's, which starts at no change."""
+    if settings.manipulator == "image-to-image":
+        made = ImageToImage(domain.image_size, teacher.image_size, settings.width)
+        return made.to(getattr(teacher, "device", torch.device("cpu")))
     return OneStep(teacher, domain.image_size, rank=settings.rank, t_edit=settings.t_edit)
 
 

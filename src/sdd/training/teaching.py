@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from sdd.beyond.draws import Draws
 from sdd.beyond.guidances import Bound
 from sdd.beyond.held import OutsideChange, Shown
 from sdd.beyond.mask import Masked, Outside, edit_mask
+from sdd.beyond.offline import Distance, changes_of
 from sdd.beyond.published import TopK
 from sdd.domains.domain import Domain
 from sdd.io.progress import Report
@@ -79,6 +82,41 @@ def guidance_of(
     if settings.topk is not None:
         guidance = TopK(guidance, settings.topk, settings.topk_over == "image")
     return guidance
+
+
+def distance_of(
+    manipulator: Manipulator,
+    teacher: Teacher,
+    guidance: Guidance,
+    source: Source,
+    settings: DistillConfig,
+    timesteps: Callable[[float], Sequence[int]],
+    seed: int,
+    report: Report,
+) -> Distance:
+    """How far a manipulator is from what the guidance makes of the source pictures.
+
+    Args:
+        timesteps: to train at when a share of the training is done.
+    """
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        report("see where the guidance leads", done, settings.offline_steps * len(source))
+
+    random = torch.Generator().manual_seed(seed + 4)
+    several = Draws(guidance, settings.draws, random)
+
+    def now(done: float) -> Sequence[int]:
+        several.timesteps = timesteps(done)
+        return several.timesteps
+
+    changes = changes_of(
+        teacher, several, source.latents, now, random, settings.offline_steps, settings.offline_rate, advance=advance
+    )
+    return Distance(manipulator, changes)
 
 
 def terms_of(

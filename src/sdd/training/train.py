@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from sdd.beyond.descent import descended
 from sdd.beyond.draws import Draws
+from sdd.beyond.offline import regress
 from sdd.beyond.scale import Scaled, signal
 from sdd.beyond.steady import rate
 from sdd.beyond.strength import satisfied
@@ -27,14 +28,14 @@ from sdd.io.progress import Report
 from sdd.manipulators.protocol import Change, Manipulator, Prepared
 from sdd.paper.algorithm import distil
 from sdd.paper.search import default_timesteps, search
-from sdd.paper.step import Guidance
+from sdd.paper.step import Guidance, Step
 from sdd.paper.timesteps import searches, timestep_set
 from sdd.teachers.protocol import Teacher
 from sdd.training.config import DistillConfig
 from sdd.training.learner import Learner, begun, resumed
 from sdd.training.making import again, first, probe_of, with_units
 from sdd.training.source import Source, source_of
-from sdd.training.teaching import guidance_of, masks_of, terms_of
+from sdd.training.teaching import distance_of, guidance_of, masks_of, terms_of
 
 
 @dataclass
@@ -99,13 +100,17 @@ class Training:
         self.draws = Draws(guidance, settings.draws, self.learner.random)
         self.guidance: Guidance = Scaled(self.draws, factor * (settings.batch if settings.reduction == "sum" else 1))
         self.terms = terms_of(domain, self.manipulator, self.source, settings, masks)
+        if settings.offline:
+            self.terms["distance"] = distance_of(
+                self.manipulator, teacher, guidance, self.source, settings, self._at, seed, report
+            )
 
     def _power(
         self, probe: Manipulator, guidance: Guidance, timesteps: list[int], random: torch.Generator
     ) -> list[Tensor] | None:
         """The power of the guidance's signal, where something asks for it."""
         settings = self.settings
-        if settings.levels != "auto" and not settings.normalise:
+        if settings.offline or (settings.levels != "auto" and not settings.normalise):
             return None
         return signal(
             probe, self.source.prepared, self.teacher, guidance, timesteps, random, settings.batch,
@@ -125,23 +130,37 @@ class Training:
 
     def timesteps(self, step: int) -> list[int]:
         """The timesteps to train at, at a step."""
+        return self._at(step / self.limit)
+
+    def _at(self, done: float) -> list[int]:
+        """The timesteps to train at when a share of the training is done."""
         settings, chosen = self.settings, self.learner.timesteps
         if settings.timesteps.startswith("list"):  # what the user listed is taken as it is
             return chosen
-        return descended(chosen, settings.descend, self.teacher.num_timesteps, step / self.limit)
+        return descended(chosen, settings.descend, self.teacher.num_timesteps, done)
 
-    def __iter__(self) -> Iterator[State]:
+    def _steps(self, strength: Tensor) -> Iterator[Step]:
+        """Algorithm 1, or the regression that stands for it."""
         settings, learner, n = self.settings, self.learner, len(self.source)
-        slope, outliers = learner.slope, learner.outliers
         size = min(settings.batch, n)
-        strength = torch.ones((), device=self.device, requires_grad=True)
+        if settings.offline:
+            return regress(
+                self.manipulator, self.source.prepared, self.terms, learner.optimizer, learner.random,
+                batch=size, strength=strength, start=learner.step,
+            )  # fmt: skip
         ordered = None if settings.shuffle else lambda step: (torch.arange(size) + step * size) % n
-        steps = distil(
+        return distil(
             self.manipulator, self.source.prepared, self.teacher, self.guidance, self.timesteps, learner.optimizer,
             learner.random, terms=self.terms, batch=size, choose=ordered, strength=strength,
             encode=self._encoder(self.manipulator, learner.random), start=learner.step,
             precision=partial(precision, self.device, settings.precision),
         )  # fmt: skip
+
+    def __iter__(self) -> Iterator[State]:
+        settings, learner = self.settings, self.learner
+        slope, outliers = learner.slope, learner.outliers
+        strength = torch.ones((), device=self.device, requires_grad=True)
+        steps = self._steps(strength)
         while not learner.done:
             strength.grad = None
             for group in learner.optimizer.param_groups:

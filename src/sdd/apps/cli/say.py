@@ -96,9 +96,11 @@ def _departures(names: Sequence[str]) -> str:
     """Each departure from the paper by its name, with what it is."""
     if not names:
         return ""
-    from sdd.training.config import DEPARTURES
+    from sdd.training.config import DEPARTURES, KIND_DEPARTURES
 
-    meant = {name: what for name, (_, what) in DEPARTURES.items()} | {"released code": "as the released code has it"}
+    meant = {name: what for name, (_, what) in (DEPARTURES | KIND_DEPARTURES).items()} | {
+        "released code": "as the released code has it"
+    }
     return "\n".join(["beside what the paper does:", *(f"{n}: {meant[n]}" if n in meant else n for n in names)])
 
 

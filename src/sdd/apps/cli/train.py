@@ -116,7 +116,7 @@ def train(
     method: MethodName = None,
     source_prompt: SourcePrompt = "",
     manipulator: Annotated[
-        str | None, typer.Option(help="What edits: stylegan, or one-step, which needs no generator.")
+        str | None, typer.Option(help="What edits: stylegan; or without a generator one-step or image-to-image.")
     ] = None,
     guidance: Annotated[str | None, typer.Option(help="sds (the paper's), csd, dds, pds or asd.")] = None,
     strategy: Annotated[str | None, typer.Option(help="Timesteps: largest, above:0.8, random or list:700,750.")] = None,
