@@ -173,6 +173,13 @@ def test_what_is_no_picture_is_refused_in_one_sentence(images, make, match):
     assert "\n" not in str(error.value)
 
 
+def test_what_takes_tensors_alone_says_so(pictures):
+    e = editor()
+    for call in (e.edit, Editor.compose([e]).open):
+        with pytest.raises(SddError, match=r"takes a tensor.*sdd\.open"):
+            call(pictures[0])
+
+
 def test_values_as_of_another_convention_are_told(images):
     with pytest.warns(UserWarning, match=r"2 \* x - 1"):
         given.check(images / 2 + 0.5)

@@ -109,6 +109,8 @@ def _listed(images: Any) -> list[Any]:
 
 def check(images: Tensor) -> None:
     """Raise SddError unless images are (B, 3, H, W), floating point, and may be meant to lie in [-1, 1]."""
+    if not isinstance(images, Tensor):
+        raise SddError(f"this takes a tensor (B, 3, H, W), not a {type(images).__name__}; sdd.open makes one of files")
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         shape = f"{tuple(images.shape)} of {str(images.dtype).removeprefix('torch.')}"
         hint = "" if images.is_floating_point() else "; of 0 to 255, x.float() / 127.5 - 1 makes them so"
