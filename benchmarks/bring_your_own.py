@@ -65,7 +65,7 @@ def save_parts(folder: Path, domain: Domain, photos: int) -> None:
 def commands(tiny: bool) -> Iterator[tuple[str, str]]:
     """(what the command is for, the command)."""
     refine = "3" if tiny else "100"
-    few = " --steps 2 --strategy list:700" if tiny else ""
+    few = " --steps 2 --timesteps 700" if tiny else ""
     yield "What is this file?", "sdd inspect my-generator.pt"
     yield "And this one? Nothing in it is run.", "sdd inspect from-a-stranger.pt"
     yield (

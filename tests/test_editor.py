@@ -128,7 +128,8 @@ def test_edit_reports_the_inversion(images):
     assert torch.equal(edit.unedited, editor()(images, strength=0, blended=False))
     torch.testing.assert_close(edit.psnr, psnr(edit.unedited, images))
     noise = editor().edit(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).round() * 2 - 1)
-    assert "not of that domain" in domain_warning(float(noise.psnr), domain)
+    said = domain_warning(float(noise.psnr), domain)
+    assert "unusual framing" in said and "not of that domain" in said and "--refine" in said
     assert domain_warning(19.0, domain) is None
 
 

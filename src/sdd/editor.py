@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from sdd import editor_file
+from sdd import editor_file, given, strengths
 from sdd.beyond.blend import blend
+from sdd.device import pick_device
 from sdd.domains import library
 from sdd.domains.domain import Domain
 from sdd.editor_file import EditorInfo
 from sdd.errors import SddError
+from sdd.given import File, Images, Picture, Pictures
 from sdd.io.pictures.shape import resize as reduce
 from sdd.io.pictures.shape import square
 from sdd.manipulators import kinds
@@ -26,6 +29,7 @@ from sdd.manipulators.inversion import psnr
 from sdd.manipulators.protocol import Manipulator, Prepared
 from sdd.nets.arcface import identity_features
 from sdd.nets.resize import resize
+from sdd.strengths import Parsed, Strength, Strengths
 from sdd.teachers.load import load_teacher
 
 Progress = Callable[[int, int], None]  # called with (images done, images in all)
@@ -137,25 +141,47 @@ class Editor:
             )
 
     def to(self, device: torch.device | str) -> Editor:
-        """Move the editor and its domain to `device` (in place) and return it."""
+        """Move the editor and its domain to `device` (in place) and return it.
+
+        Raises:
+            SddError: no such device here, or a precision: editors compute in float32.
+        """
+        if isinstance(device, torch.dtype):
+            raise SddError(
+                f"an editor computes in float32 and moves to devices only, not to {device}; hand it pictures of that "
+                f"precision, which come back in it"
+            )
+        device = pick_device(device)
         if self.domain is not None:
             self.domain.to(device)
         self.manipulator.to(device)
         return self
 
+    @overload
+    def __call__(self, images: Tensor, strength: Strength = ..., *how: Any, **named: Any) -> Tensor: ...
+
+    @overload
+    def __call__(self, images: Picture | File, strength: Strength = ..., *how: Any, **named: Any) -> Picture: ...
+
+    @overload
+    def __call__(self, images: Pictures, strength: Strength = ..., *how: Any, **named: Any) -> list[Picture]: ...
+
     def __call__(
         self,
-        images: Tensor,
-        strength: float = 1.0,
+        images: Images,
+        strength: Strength = 1.0,
         levels: Sequence[str] | None = None,
         batch: int | None = None,
         blended: bool = True,
-    ) -> Tensor:
-        """Edited images, (B, 3, H, W) in [-1, 1].
+    ) -> Any:
+        """Edited images, of the kind that was handed in.
 
         Args:
-            images: (B, 3, H, W) in [-1, 1], of any size and aspect.
-            strength: 0 leaves the picture alone, 1 is the edit, anything else goes further or the other way.
+            images: (B, 3, H, W) in [-1, 1], of any size, aspect and floating precision; or a PIL picture, a path, or a
+                list of pictures and paths (`sdd.given`), of which the part is edited that the domain knows. A picture
+                comes back in its size and mode, with its transparency.
+            strength: 0 leaves the picture alone, 1 is the edit, anything else goes further or the other way; a list or
+                tensor (B,) for one for each picture.
             levels: which of coarse, medium, fine to change; None for all that were trained.
             batch: images at a time; None for what fits a few hundred megabytes.
             blended: lay the edit into the picture, at its own size, whatever was not edited equal bit for bit
@@ -163,14 +189,29 @@ class Editor:
                 as the paper does.
 
         Raises:
-            SddError: unknown level, strength that is not finite, or images of another shape.
+            SddError: unknown level, strength that is not finite, images of another shape or range (integers, or floats
+                of 0 to 255), or a picture that cannot be read.
         """
         return Composition([self])(images, [strength], levels, batch, blended)
+
+    def encode(self, images: Images, batch: int | None = None) -> Prepared:
+        """Pictures, of any kind that can be edited, as the manipulator has them (for StyleGAN: codes); see `draw`."""
+        return Composition([self]).encode(images, batch)
+
+    def draw(
+        self, y: Prepared, strength: Strength = 1.0, levels: Sequence[str] | None = None, batch: int | None = None
+    ) -> Tensor:
+        """Edited images of encoded pictures, (B, 3, S, S) in [-1, 1], drawn anew; other arguments as in a call."""
+        return Composition([self]).draw(y, [strength], levels, batch)
+
+    def __add__(self, other: Editor | Composition) -> Composition:
+        """Both editors as one: the changes they make are added."""
+        return Composition([self]) + other
 
     def edit(
         self,
         images: Tensor,
-        strength: float = 1.0,
+        strength: Strength = 1.0,
         levels: Sequence[str] | None = None,
         batch: int | None = None,
         refine: int = 0,
@@ -242,17 +283,45 @@ class Composition:
                 )
             editor.attach(self.domain)
 
+    @overload
+    def __call__(self, images: Tensor, strength: Strengths = ..., *how: Any, **named: Any) -> Tensor: ...
+
+    @overload
+    def __call__(self, images: Picture | File, strength: Strengths = ..., *how: Any, **named: Any) -> Picture: ...
+
+    @overload
+    def __call__(self, images: Pictures, strength: Strengths = ..., *how: Any, **named: Any) -> list[Picture]: ...
+
     @torch.no_grad()
     def __call__(
         self,
-        images: Tensor,
-        strength: float | Sequence[float] = 1.0,
+        images: Images,
+        strength: Strengths = 1.0,
         levels: Sequence[str] | None = None,
         batch: int | None = None,
         blended: bool = True,
-    ) -> Tensor:
-        """Edited images; as `Editor.__call__`, with one strength for all editors or one for each."""
-        return self.open(images, batch)(strength, levels, blended)
+    ) -> Any:
+        """Edited images; as `Editor.__call__`, with one strength for all editors or a list of one for each, either of
+        which may be a tensor (B,) of one for each picture.
+        """
+        parsed = self.strengths(strength)
+        strengths.check_count(parsed, given.count(images))
+
+        def edit(part: Tensor, at: Sequence[int], laid: bool) -> tuple[Tensor, Opened]:
+            opened = self.open(part, batch)
+            return opened(strengths.of(parsed, at), levels, laid), opened
+
+        return given.edited(images, edit, self.crop, self.image_size, blended)
+
+    def __add__(self, other: Editor | Composition) -> Composition:
+        """All editors as one."""
+        if not isinstance(other, Editor | Composition):
+            return NotImplemented
+        return Composition([*self.editors, *(other.editors if isinstance(other, Composition) else [other])])
+
+    def encode(self, images: Images, batch: int | None = None) -> Prepared:
+        """As `Editor.encode`."""
+        return self.open(given.squares(images, self.crop, self.image_size), batch).prepared
 
     @torch.no_grad()
     def open(self, images: Tensor, batch: int | None = None) -> Opened:
@@ -262,6 +331,7 @@ class Composition:
             SddError: images of another shape.
         """
         self._check(images)
+        images = images.float()
         side = self.image_size
         squares = images
         if images.shape[-2] != images.shape[-1] and len(images):
@@ -272,7 +342,7 @@ class Composition:
     def edit(
         self,
         images: Tensor,
-        strength: float | Sequence[float] = 1.0,
+        strength: Strengths = 1.0,
         levels: Sequence[str] | None = None,
         batch: int | None = None,
         refine: int = 0,
@@ -281,8 +351,8 @@ class Composition:
     ) -> Edit:
         """Edited images, and the same unedited; as `Editor.edit`."""
         self._check(images)
-        strengths = self.strengths(strength)
-        images = resize(images.to(self.device), self.manipulator.image_size)
+        wanted = self.strengths(strength)
+        images = resize(images.to(self.device).float(), self.manipulator.image_size)
         size, pieces = batch or self.manipulator.batch_size(), list[Prepared]()
         for part in images.split(size):
             y = self.manipulator.prepare(part)
@@ -290,8 +360,8 @@ class Composition:
             if progress is not None:
                 progress(sum(map(len, pieces)), len(images))
         y = Prepared.cat(pieces) if pieces else self.manipulator.prepare(images)
-        unedited = self.draw(y, [0.0] * len(strengths), None, batch)
-        edited = self.draw(y, strengths, levels, batch)
+        unedited = self.draw(y, 0.0, None, batch)
+        edited = self.draw(y, wanted, levels, batch)
         likeness = None
         if identity and self.domain is not None and self.domain.identity is not None and len(images):
             pairs = zip(images.split(size), unedited.split(size), strict=True)
@@ -318,47 +388,35 @@ class Composition:
     def draw(
         self,
         y: Prepared,
-        strength: float | Sequence[float] = 1.0,
+        strength: Strengths = 1.0,
         levels: Sequence[str] | None = None,
         batch: int | None = None,
     ) -> Tensor:
         """Edited images of prepared pictures: (B, 3, S, S) in [-1, 1]."""
-        strengths = self.strengths(strength)
+        wanted = self.strengths(strength)
+        strengths.check_count(wanted, len(y))
         size = batch or self.manipulator.batch_size()
-        parts = [self._drawn(y[start : start + size], strengths, levels) for start in range(0, len(y), size)]
+        pieces = [slice(start, start + size) for start in range(0, len(y), size)]
+        parts = [self._drawn(y[piece], strengths.of(wanted, piece), levels) for piece in pieces]
         side = self.manipulator.image_size
         return torch.cat(parts) if parts else torch.zeros(0, 3, side, side, device=self.device)
 
-    def _drawn(self, y: Prepared, strengths: Sequence[float], levels: Sequence[str] | None) -> Tensor:
+    def _drawn(self, y: Prepared, wanted: Parsed, levels: Sequence[str] | None) -> Tensor:
         changes = []
-        for editor, s in zip(self.editors, strengths, strict=True):
-            factor = s * editor.info.strength
-            if factor != 0:
+        for editor, s in zip(self.editors, wanted, strict=True):
+            factor = (torch.tensor(s) if isinstance(s, tuple) else s) * editor.info.strength
+            if isinstance(factor, Tensor) or factor != 0:
                 change = editor.manipulator.change(y)
                 changes.append(self.manipulator.restrict(change, levels).scaled(factor))
         return self.manipulator.draw(y, *changes).clamp(-1, 1)
 
-    def strengths(self, strength: float | Sequence[float]) -> list[float]:
-        """One strength for each editor.
-
-        Raises:
-            SddError: not as many as editors, or not finite.
-        """
-        strengths = [float(strength)] * len(self.editors) if isinstance(strength, int | float) else list(strength)
-        if len(strengths) != len(self.editors):
-            raise SddError(
-                f"{len(strengths)} strengths were given for {len(self.editors)} editors; give one, or one each"
-            )
-        for s in strengths:
-            if not -1e6 < s < 1e6:
-                raise SddError(f"the strength must be a finite number, not {s}; 1 is the edit as trained")
-        return strengths
+    def strengths(self, strength: Strengths) -> Parsed:
+        """The strength of each editor; see `sdd.strengths.parse`."""
+        return strengths.parse(strength, len(self.editors))
 
     @staticmethod
     def _check(images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            shape = f"{tuple(images.shape)} of {images.dtype}"
-            raise SddError(f"images must be a float tensor (B, 3, H, W) in [-1, 1], not {shape}")
+        given.check(images)
 
 
 class Opened:
@@ -381,9 +439,7 @@ class Opened:
         return self._unedited
 
     @torch.no_grad()
-    def __call__(
-        self, strength: float | Sequence[float] = 1.0, levels: Sequence[str] | None = None, blended: bool = True
-    ) -> Tensor:
+    def __call__(self, strength: Strengths = 1.0, levels: Sequence[str] | None = None, blended: bool = True) -> Tensor:
         """Edited images; see `Editor.__call__`."""
         strengths = self.editors.strengths(strength)
         if not blended:
@@ -392,6 +448,12 @@ class Opened:
             return self.images.clone()
         edited = self.editors.draw(self.prepared, strengths, levels, self.batch)
         return blend(self.images, edited.to(self.images), self.unedited.to(self.images))
+
+
+UNUSUAL = (
+    "an unusual framing, or not of that domain, so that the edit may not fit; come closer with --refine 100, or use an "
+    "editor trained on pictures of this kind (`sdd domain add`)"
+)
 
 
 def domain_warning(quality: float, domain: Domain | None, out_of_domain_db: float = 11.0) -> str | None:
@@ -404,7 +466,6 @@ def domain_warning(quality: float, domain: Domain | None, out_of_domain_db: floa
     if domain is None or expected is None or quality > expected - out_of_domain_db:
         return None
     return (
-        f"this picture inverts at {quality:.1f} dB where those of domain {domain.name!r} reach {expected:.0f} dB, so "
-        f"it is not of that domain and the edit shows the nearest picture that is; use an editor trained on a domain "
-        f"of its own kind (`sdd domain add`)"
+        f"this picture inverts at {quality:.1f} dB where those of domain {domain.name!r} reach {expected:.0f} dB: "
+        f"{UNUSUAL}"
     )

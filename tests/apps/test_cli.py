@@ -157,10 +157,22 @@ def test_a_picture_of_another_kind_is_edited_with_a_warning() -> None:
     assert result.exit_code == 0 and Path("edited/board.png").exists(), result.output
     (warning,) = result.stderr.strip().splitlines()
     assert warning.startswith("warning: ") and "dB" in warning and "board.png" in warning
+    assert "unusual framing" in warning and "--refine" in warning
+
+
+def test_many_pictures_of_another_kind_are_one_warning() -> None:
+    board = (torch.arange(64)[:, None] // 2 + torch.arange(64) // 2) % 2 * 2.0 - 1
+    for index in range(8):
+        save_png(board.expand(3, -1, -1).roll(index, -1), f"in/board{index}.png")
+    make_pictures(1)
+    result = run("edit", "in", "-e", make_editor("e.safetensors"), "-o", "out")
+    (warning,) = result.stderr.strip().splitlines()
+    assert warning.startswith("warning: 8 pictures invert") and "and 3 more" in warning and "p000.png" not in warning
+    assert "unusual framing" in warning and "--refine" in warning
 
 
 def test_train_writes_an_editor_and_resumes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ("train", "more red", *QUICK, "--steps", "6", "--strategy", "list:500", "--run", "r")
+    arguments = ("train", "more red", *QUICK, "--steps", "6", "--timesteps", "list:500", "--run", "r")
     assert run(*arguments, "-o", "whole.safetensors").exit_code == 0
     assert Editor.load("whole.safetensors").info.timesteps == [500]
 
@@ -183,7 +195,7 @@ def test_train_writes_an_editor_and_resumes_to_the_same(monkeypatch: pytest.Monk
 
 def test_train_takes_a_configuration_file() -> None:
     Path("c.toml").write_text('guidance = "sds"\nsteps = 2\nlr = 0.002\n')
-    arguments = ("train", "red", *QUICK, "--strategy", "list:500,600", "--config", "c.toml", "--levels", "coarse")
+    arguments = ("train", "red", *QUICK, "--timesteps", "list:500,600", "--config", "c.toml", "--levels", "coarse")
     result = run(*arguments, "--set", "lr=0.004")
     assert result.exit_code == 0, result.output
     config = Editor.load("red.safetensors").info.config
@@ -192,13 +204,13 @@ def test_train_takes_a_configuration_file() -> None:
 
 
 def test_unknown_words_are_named() -> None:
-    result = run("train", "purple red", *QUICK, "--steps", "1", "--strategy", "list:500")
+    result = run("train", "purple red", *QUICK, "--steps", "1", "--timesteps", "list:500")
     assert result.exit_code == 0, result.output
     assert [line for line in result.stderr.splitlines() if line.startswith("warning: ") and "purple" in line]
 
 
 def test_search_writes_a_table_json_and_a_picture() -> None:
-    result = run("search", "more red", "--domain", "toy", "--timesteps", "5", "-n", "2", "-o", "hqs")
+    result = run("search", "more red", "--domain", "toy", "--points", "5", "-n", "2", "-o", "hqs")
     assert result.exit_code == 0, result.output
     scores = json.loads(Path("hqs/hqs.json").read_text())
     assert len(scores["timesteps"]) == len(scores["hqs"]) == 5
@@ -211,7 +223,7 @@ def test_search_writes_a_table_json_and_a_picture() -> None:
 def test_a_search_that_cannot_choose_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ToyTeacher, "predict_noise", lambda self, latents, t, condition: latents)
     monkeypatch.setattr(ToyTeacher, "add_noise", lambda self, x0, noise, t: noise)
-    result = run("search", "red", "--domain", "toy", "--timesteps", "3", "-n", "1", "-o", "hqs")
+    result = run("search", "red", "--domain", "toy", "--points", "3", "-n", "1", "-o", "hqs")
     assert result.exit_code == 0 and Path("hqs/hqs.png").exists(), result.output
     assert any(line.startswith("warning: ") and "the same at every" in line for line in result.stderr.splitlines())
 
@@ -281,6 +293,11 @@ def test_import_makes_an_editor_of_a_published_mapper(monkeypatch: pytest.Monkey
     result = run("import", "white_hair.pt", "--domain", "toy", "--prompt", "white hair", "-o", "named.safetensors")
     assert "'white hair'" in result.stdout
     assert Editor.load("named.safetensors").prompt == "white hair"
+    styleclip = {f"mapper.{name}": tensor for name, tensor in mapper.state_dict().items()}
+    torch.save({"state_dict": styleclip, "opts": {"description": "a white mane"}}, "clip.pt")
+    assert run("import", "clip.pt", "--domain", "toy").exit_code == 0
+    clip = Editor.load("clip.safetensors").info
+    assert clip.prompt == "a white mane" and clip.teacher.startswith("CLIP") and imported.info.teacher == ""
     mean = toy_domain().stylegan.latent_mean
     codes = mean + 0.1 * torch.randn(2, *mean.shape)
     edited = toy_domain().generator.synthesis(codes + 0.1 * mapper(codes)).clamp(-1, 1)
@@ -338,7 +355,7 @@ def test_one_picture_into_one_file() -> None:
 
 
 def test_train_does_not_write_over_what_was_made_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ("train", "more red", *QUICK, "--steps", "2", "--strategy", "list:500", "-o", "e.safetensors")
+    arguments = ("train", "more red", *QUICK, "--steps", "2", "--timesteps", "list:500", "-o", "e.safetensors")
     assert run(*arguments).exit_code == 0
     before = Path("e.safetensors").read_bytes()
     assert run(*arguments).exit_code == 0  # the same again
@@ -449,7 +466,7 @@ def test_domains_are_listed() -> None:
         (("sample", "-n", "10001"), "10000"),
         (("sample", "--size", "3"), "16"),
         (("search", "red", "-n", "10001"), "10000"),
-        (("search", "red", "--timesteps", "1000000000"), "10000"),
+        (("search", "red", "--points", "1000000000"), "10000"),
         (("edit", "x.png", "-e", "e", "--refine", "10001"), "10000"),
         (("x" * 100_000,), "no such command"),
         (("train", "red", "--crop", "x" * 100_000), "--crop"),
@@ -489,7 +506,7 @@ def test_prompts_of_which_the_teacher_knows_no_word() -> None:
     for arguments in (("train", "zebra"), ("search", "a zebra"), ("train", "purple", "--teacher", "toy", *QUICK)):
         text = refused(*arguments)
         assert "no word" in text and "--force" in text
-    quick = (*QUICK, "--steps", "1", "--strategy", "list:500")
+    quick = (*QUICK, "--steps", "1", "--timesteps", "list:500")
     bare = ("--guidance", "sds", "--set", "mask=false", "--set", "outside_weight=0")  # a mask of nothing is refused too
     result = run("train", "purple", "--teacher", "toy", *quick, *bare, "--force")
     assert result.exit_code == 0, result.output
@@ -511,9 +528,9 @@ def test_empty_prompt(prompt: str) -> None:
         (("--domain", "nowhere"), "nowhere"),
         (("--levels", "coarse,rough"), "rough"),
         (("--levels", ","), "level"),
-        (("--strategy", "best"), "best"),
-        (("--strategy", "above:x"), "above:x"),
-        (("--strategy", "list:5000"), "5000"),
+        (("--timesteps", "best"), "best"),
+        (("--timesteps", "above:x"), "above:x"),
+        (("--timesteps", "list:5000"), "5000"),
         (("--guidance", "magic"), "magic"),
         (("--steps", "-3"), "steps"),
         (("--steps", "many"), "steps"),
@@ -524,7 +541,7 @@ def test_empty_prompt(prompt: str) -> None:
         (("--device", "tpu9"), "tpu9"),
         (("--device", "meta"), "there is cpu"),
         (("--set", "guidanse=sds"), "did you mean 'guidance'"),
-        (("--strategy", "above:1"), "above:1"),
+        (("--timesteps", "above:1"), "above:1"),
         (("--generator", "missing.pt"), "missing.pt"),
         (("--images", "missing"), "missing"),
         (("--encoder", "x.pt"), "--encoder"),

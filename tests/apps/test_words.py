@@ -2,8 +2,10 @@
 
 import pytest
 
-from sdd.apps.words import STOP, check_words, colours, content, embedded_vocabulary, language
+from sdd.apps.words import check_words, colours, language
 from sdd.domains.avatars.captions import words
+from sdd.domains.embedded import EMBEDDED, weights_folder
+from sdd.domains.words import STOP, content, embedded_vocabulary, unknown_content
 from sdd.errors import SddError
 from toy import ToyTeacher
 
@@ -65,3 +67,15 @@ def test_every_word_of_the_language_is_known():
                     assert AVATARS.unknown_words(text.replace("{c}", colour)) == []
     assert AVATARS.unknown_words("zebra hair")[0][0] == "zebra"
     assert AVATARS.words == set(words())
+
+
+def test_endings_of_words_are_no_words_of_the_embedded_teacher():
+    """Its tokenizer has tokens for "air" and "king"; asked as a teacher, from Python too, it does not know them."""
+
+    class Named(Fluent):
+        name = str(weights_folder(EMBEDDED) / "teacher")
+
+    assert [word for word, _ in unknown_content("make him an air king with white hair", Named())] == ["air", "king"]
+    assert unknown_content("zebra", Fluent()) == []
+    with pytest.raises(SddError, match="air"):
+        check_words("air king", Named())

@@ -92,11 +92,26 @@ def test_a_hub_failure_is_one_sentence(monkeypatch):
         assert "\n" not in str(error.value)
 
 
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch, capfd):
+    import huggingface_hub
+
+    asked = []
+
+    def unreachable(url, **_):
+        asked.append(url)
+        raise OSError("name or service not known")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
+    with pytest.raises(SddError, match=r"name or service not known.*put it at"):
+        zoo.resolve("ir-se50")
+    assert len(asked) == 1 and capfd.readouterr() == ("", "")
+
+
 def test_a_hub_download_is_checked(monkeypatch, tmp_path):
     import huggingface_hub
 
     file = tmp_path / "fetched"
     file.write_bytes(b"")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name: str(file))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name, **_: str(file))
     monkeypatch.setitem(zoo.ENTRIES, "ir-se50", replace(zoo.ENTRIES["ir-se50"], sha256=zoo.sha256_file(file), size=0))
     assert zoo.resolve("ir-se50") == file

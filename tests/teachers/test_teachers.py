@@ -288,12 +288,16 @@ def test_conditioning_repeats_and_joins():
 
 def test_unknown_words(teacher):
     assert teacher.unknown_words("White hair, smile!") == []
+    assert teacher.unknown_words("white e hair") == [("e", [])]  # a letter has a token and is no word
     assert teacher.unknown_words("whit hair xyz") == [("whit", ["white"]), ("xyz", [])]
 
 
 def test_a_big_vocabulary_is_not_asked(teachers, monkeypatch):
     monkeypatch.setattr(teachers["sd"], "tokenizer", SimpleNamespace(get_vocab=lambda: dict.fromkeys(range(6000))))
     assert teachers["sd"].unknown_words("anything") == []
+    of_bytes = {"\u0120white": 0, "white": 1, "x": 2}
+    monkeypatch.setattr(teachers["sd"], "tokenizer", SimpleNamespace(get_vocab=lambda: of_bytes))
+    assert teachers["sd"].unknown_words("anything white") == []
 
 
 def test_autoencoder_override(folders, tmp_path):

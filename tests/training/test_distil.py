@@ -415,3 +415,21 @@ def test_preparation_is_kept_and_found_by_content(tmp_path, monkeypatch):
     assert run("red", other, "e")[0] == first
     (models / "weights").write_bytes(b"others!")
     assert run("red", toy_domain(), "f")[0] == first
+
+
+def test_a_callback_hears_of_every_step_and_may_stop(tmp_path):
+    heard = []
+    train(steps=3, callback=lambda step, total, figures: heard.append((step, total, math.isfinite(figures["loss"]))))
+    assert heard == [(1, 3, True), (2, 3, True), (3, 3, True)]
+
+    def enough(step, total, figures):
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="resumes"):
+        train(steps=3, callback=enough, run=tmp_path / "run")
+
+
+def test_timesteps_are_a_list_where_a_list_is_meant():
+    assert train(steps=1, timesteps=[600, 700]).info.timesteps == [600, 700]
+    assert DistillConfig.make(timesteps=(600, 700)) == DistillConfig.make(timesteps="list:600,700")

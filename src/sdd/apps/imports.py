@@ -14,6 +14,8 @@ from sdd.errors import SddError
 from sdd.io import load
 from sdd.nets.mapper import Mapper
 
+CLIP = "CLIP, by StyleCLIP (arXiv 2103.17249)"  # what taught a mapper of that file format
+
 if TYPE_CHECKING:
     from sdd.domains.domain import Domain
     from sdd.io import Loaded
@@ -49,11 +51,13 @@ def import_mapper(path: Path, loaded: Loaded, domain: Domain, prompt: str | None
         generator=domain.stylegan.generator_hash,
         crop=domain.crop,
         manipulator={"kind": "stylegan", "mapper": mapper.config()},
+        teacher=CLIP if loaded.kind == "styleclip-mapper" else "",
         versions={name: version(name) for name in ("sdd", "torch")},
         # No teacher of ours had a part in it: only what it is used with has a say in how it may be used.
         notes=[
             f"Imported from {path.name}, trained elsewhere.",
-            *loaded.warnings,
+            # Of a StyleCLIP file they are about the decoder that it brings along.
+            *(() if loaded.parts else loaded.warnings),
             *licences_of(domain.notes, "generator", "encoder"),
         ],
     )

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from sdd.beyond.blend import blend, padded_quad
-from sdd.editor import Edit, domain_warning
+from sdd.editor import UNUSUAL, Edit, domain_warning
 from sdd.errors import SddError, guarded
+from sdd.io.pictures.crop import drawn_in
 from sdd.io.pictures.folder import Source
 from sdd.io.pictures.read import open_image, open_layers, parse_colour
 from sdd.io.pictures.shape import fit, to_tensor
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 Box = tuple[float, float, float, float]
+NAMED = 5  # pictures in one warning
 BATCH = 16  # pictures that wait for one another; how many are drawn at a time depends on the domain's size
 
 
@@ -83,11 +85,15 @@ class Wish:
 
 @dataclass
 class Outcome:
-    """What came of it: files written, one sentence for each picture that could not be used, warnings, inversion dB."""
+    """What came of it: files written, one sentence for each picture that could not be used, inversion dB.
+
+    Attributes:
+        foreign: pictures that came back far worse than their domain's own, each with its dB.
+    """
 
     written: list[Path] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    foreign: list[tuple[Path, float]] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
 
 
@@ -136,6 +142,22 @@ def edit_pictures(
     return outcome
 
 
+def foreign_warning(foreign: Sequence[tuple[Path, float]], domain: Domain | None) -> str | None:
+    """One sentence for all pictures that came back far worse than their domain's own; None if there are none."""
+    if not foreign or domain is None or domain.expected_psnr is None:
+        return None
+    if len(foreign) == 1:
+        path, quality = foreign[0]
+        return f"{path}: {domain_warning(quality, domain)}"
+    worst = sorted(foreign, key=lambda found: found[1])
+    names = ", ".join(f"{path.name} ({quality:.1f} dB)" for path, quality in worst[:NAMED])
+    more = f" and {len(worst) - NAMED} more" if len(worst) > NAMED else ""
+    return (
+        f"{len(worst)} pictures invert far below the {domain.expected_psnr:.0f} dB of domain {domain.name!r}, "
+        f"{names}{more}: {UNUSUAL}"
+    )
+
+
 def _about(path: Path, error: SddError) -> str:
     return str(error) if str(path) in str(error) else f"{path}: {error}"
 
@@ -181,8 +203,8 @@ def _flush(
     edit = editors.edit(batch, strengths, wish.levels, None, wish.refine, identity=False)
     for crop, quality in zip(crops, edit.psnr.tolist(), strict=True):
         outcome.psnr.append(quality)
-        if (warning := domain_warning(quality, editors.domain)) is not None:
-            outcome.warnings.append(f"{sources[crop.source].path}: {warning}")
+        if domain_warning(quality, editors.domain) is not None:
+            outcome.foreign.append((sources[crop.source].path, quality))
     for index in dict.fromkeys(crop.source for crop in crops):
         mine = [i for i, crop in enumerate(crops) if crop.source == index]
         try:
@@ -205,10 +227,7 @@ def _blended(path: Path, crops: Sequence[_Crop], edit: Edit, at: Sequence[int], 
     before, layer = open_layers(path, wish.background)
     result = to_tensor(before)
     for crop, i in zip(crops, at, strict=True):
-        edited, unedited = edit.images[i].cpu(), edit.unedited[i].cpu()
-        if editors.crop == "car":  # the picture lies in the middle three quarters of what is drawn
-            margin = edited.shape[1] // 8
-            edited, unedited = (drawn[:, margin : drawn.shape[1] - margin] for drawn in (edited, unedited))
+        edited, unedited = (drawn_in(drawn[i].cpu(), editors.crop) for drawn in (edit.images, edit.unedited))
         result = blend(result, edited, unedited, crop.quad)
     after = from_tensor(result)
     return after if layer is None else transparent_again(layer, before, after, parse_colour(wish.background))

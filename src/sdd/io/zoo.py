@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sdd.errors import SddError
 from sdd.io.files import sha256_file
+from sdd.io.quiet import quiet_libraries
 
 NVIDIA = "NVIDIA Source Code License (non-commercial)"
 RAIL = "CreativeML Open RAIL-M"
@@ -265,10 +266,17 @@ def _check(entry: Entry, path: Path) -> None:
 
 def _download(entry: Entry) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     assert entry.hub is not None and entry.file is not None
+    name = entry.hub_file or entry.file
     try:
-        return Path(hf_hub_download(entry.hub, entry.hub_file or entry.file))
+        with quiet_libraries():
+            try:
+                return Path(hf_hub_download(entry.hub, name, local_files_only=True))
+            except LocalEntryNotFoundError:
+                _reach(entry.hub, name)
+            return Path(hf_hub_download(entry.hub, name))
     except Exception as error:  # the hub client raises many unrelated types: network, permission, missing file, disk
         other = f" or download {entry.url} by hand" if entry.url else ""
         raise SddError(
@@ -277,13 +285,25 @@ def _download(entry: Entry) -> Path:
         ) from error
 
 
+def _reach(hub: str, name: str) -> None:
+    """Ask the hub for a file once: offline, a download would try again and again for half a minute.
+
+    Raises:
+        Exception: the client's own, of which there are many.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    get_hf_file_metadata(hf_hub_url(hub, name))
+
+
 def _snapshot(hub: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         # Only what is needed and cannot run code: the same weights often lie there as pickles too.
         kept = ["*.json", "*.txt", "*.safetensors", "*.model"]
-        return Path(snapshot_download(hub, allow_patterns=kept))
+        with quiet_libraries():
+            return Path(snapshot_download(hub, allow_patterns=kept))
     except Exception as error:  # as above
         raise SddError(
             f"could not fetch {hub} from the hub ({_short(error)}); check the name and the connection, "

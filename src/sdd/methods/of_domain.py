@@ -7,10 +7,8 @@ models.get("teacher", "sdedit")
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,9 +60,9 @@ def _teacher(name: str, device: torch.device) -> Any:
 
 
 def _clip(name: str, device: torch.device) -> Any:
-    from sdd.io import load
+    from sdd.methods.clip import load
 
-    return _network(load(name, "clip"), name, "clip", device, ("clip",))
+    return load(name).to(device)
 
 
 def _ddpm(name: str, device: torch.device) -> Any:
@@ -80,19 +78,9 @@ def _diffae(name: str, device: torch.device) -> Any:
 
 
 def _instructed(name: str, device: torch.device) -> Any:
-    if not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        raise SddError(f"there is no model that follows instructions at {name}; give a diffusers folder or a hub id")
-    from diffusers import StableDiffusionInstructPix2PixPipeline
+    from sdd.teachers.instructed import load_instructed
 
-    try:
-        parts: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(name, use_safetensors=True, **parts)
-    except Exception as error:  # diffusers and the hub raise many kinds; a user needs one sentence
-        why = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
-        raise SddError(
-            f"could not load {name} as a model that follows instructions ({why}); give a diffusers folder or a hub id"
-        ) from error
-    return pipeline.to(device)
+    return load_instructed(name).to(device)
 
 
 def _network(loaded: Any, name: str, role: str, device: torch.device, kinds: tuple[str, ...]) -> Any:

@@ -102,13 +102,17 @@ class LatentTeacher:
         return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
     def unknown_words(self, prompt: str) -> list[tuple[str, list[str]]]:
-        """See `Teacher`. Vocabularies of general English (thousands of words) spell every word: they are not asked."""
+        """See `Teacher`. Vocabularies of general English (thousands of words) and of bytes, which do not tell
+        where a word ends, spell every word: they are not asked. A single letter is the tokenizer's, not a word.
+        """
         vocabulary = self.tokenizer.get_vocab()
-        if len(vocabulary) > 5000:
+        if len(vocabulary) > 5000 or not any(str(token).endswith("</w>") for token in vocabulary):
             return []
         known = [token.removesuffix("</w>") for token in vocabulary if token.endswith("</w>") and len(token) > 5]
         asked = re.findall(r"[a-z0-9']+", prompt.lower())
-        return [(w, difflib.get_close_matches(w, known, 3)) for w in asked if f"{w}</w>" not in vocabulary]
+        return [
+            (w, difflib.get_close_matches(w, known, 3)) for w in asked if len(w) < 2 or f"{w}</w>" not in vocabulary
+        ]
 
 
 class LatentDiffusion(LatentTeacher):

@@ -11,6 +11,7 @@ import torch
 
 from sdd.device import pick_device
 from sdd.errors import SddError
+from sdd.io.quiet import quiet_libraries
 from sdd.io.untrusted import containers
 from sdd.teachers.flow import Flux, StableDiffusion3
 from sdd.teachers.latent import LatentDiffusion, LatentDiffusionXL
@@ -25,6 +26,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 _GIVE = "give a diffusers folder, a hub id (owner/name) or a checkpoint file"
 
 
+@quiet_libraries()
 def load_teacher(
     name: str | Path,
     device: torch.device | str = "cpu",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from sdd.device import check_seed, pick_device
 from sdd.domains import library
 from sdd.domains.domain import Domain
 from sdd.domains.embedded import EMBEDDED
+from sdd.domains.words import unknown_content
 from sdd.editor import Editor
 from sdd.editor_file import EditorInfo
 from sdd.errors import SddError
@@ -30,6 +32,8 @@ from sdd.teachers.protocol import Teacher
 from sdd.training.config import DistillConfig, departures
 from sdd.training.run import Run, fingerprint, run_folder
 from sdd.training.train import Training
+
+Callback = Callable[[int, int, Mapping[str, float]], object]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,6 +52,7 @@ def distill(
     device: str | torch.device | None = None,
     progress: bool = True,
     report: Report | None = None,
+    callback: Callback | None = None,
     **overrides: Any,
 ) -> Editor:
     """Train an editor for `prompt`.
@@ -65,6 +70,9 @@ def distill(
         device: where to train; None for CUDA if there is one, else CPU.
         progress: show progress bars.
         report: told of progress in their place.
+        callback: called after each step with the number of steps done, that after which it ends at the latest, and
+            numbers by name (`loss` and its parts, `gradient`, `slope`, `change`, as in `log.jsonl`). Raised in it, a
+            KeyboardInterrupt stops the training as Ctrl-C does.
         overrides: options of `DistillConfig`, by name.
 
     Raises:
@@ -92,13 +100,13 @@ def distill(
     if not searches(settings.timesteps):
         timestep_set(None, settings.timesteps, guide.num_timesteps)  # a wrong list is said now, not after minutes
     keeper = Run(folder, card)
-    for word, near in guide.unknown_words(prompt):
+    for word, near in unknown_content(prompt, guide):
         hint = f"; the nearest words it knows are {', '.join(near)}" if near else ""
         warnings.warn(f"the teacher does not know the word {word!r}{hint}", stacklevel=2)
     try:
         with bars(progress) if report is None else nullcontext(report) as told:
             training = Training(prompt, domain, guide, settings, seed, keeper.restore(), place, told)
-            _drive(training, keeper, told)
+            _drive(training, keeper, told, callback)
             editor = Editor(training.result.learned, _info(training, domain, card, settings), domain)
     except KeyboardInterrupt as stop:
         kept = f"the last checkpoint is in {folder}; the same command resumes from it"
@@ -111,7 +119,7 @@ def distill(
     return editor
 
 
-def _drive(training: Training, run: Run, report: Report) -> None:
+def _drive(training: Training, run: Run, report: Report, callback: Callback | None) -> None:
     """Train to the end: log every step, keep checkpoints and pictures."""
     settings, limit, what = training.settings, training.limit, f"distil {training.prompt!r}"
     run.start(training.learner.step)
@@ -124,6 +132,8 @@ def _drive(training: Training, run: Run, report: Report) -> None:
         if run.folder is not None and (state.done or step % settings.grid_every == 0):
             run.grid(step, training.pictures())
         report(what, step, step if state.done else limit)
+        if callback is not None:
+            callback(step, limit, state.figures)
         began = time.perf_counter()
 
 

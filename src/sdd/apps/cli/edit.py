@@ -41,6 +41,7 @@ from sdd.apps.cli.say import print_editor, say
 
 if TYPE_CHECKING:
     from sdd.apps.pictures import Outcome
+    from sdd.domains.domain import Domain
 
 
 @app.command(epilog="Example: sdd edit me.png folder/ -e white-hair.safetensors -o out/ --strength 0.8")
@@ -105,19 +106,19 @@ def edit(
     with terminal.progress() as bar:
         task = bar.add_task("edit", total=len(sources))
         outcome = edit_pictures(sources, outputs, together, wish, lambda n: bar.update(task, advance=n))
-    _report(outcome, len(sources), folder)
+    _report(outcome, len(sources), folder, together.domain)
 
 
-def _report(outcome: Outcome, count: int, folder: Path) -> None:
+def _report(outcome: Outcome, count: int, folder: Path, domain: Domain | None) -> None:
     """Say what came of `count` pictures.
 
     Raises:
         typer.Exit: some or all could not be edited.
     """
-    for sentence in outcome.warnings[:10]:
-        terminal.warn(sentence)
-    if len(outcome.warnings) > 10:
-        terminal.warn(f"{len(outcome.warnings) - 10} more pictures are not of the domain either")
+    from sdd.apps.pictures import foreign_warning
+
+    if (warning := foreign_warning(outcome.foreign, domain)) is not None:
+        terminal.warn(warning)
     for sentence in outcome.broken:
         terminal.fail(sentence)
     if not outcome.written:

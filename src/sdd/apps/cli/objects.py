@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,8 @@ def make_config(preset: Preset, file: Path | None, settings: list[str] | None, *
     overrides = {key: value for key, value in options.items() if value is not None}
     if isinstance(levels := overrides.get("levels"), str) and levels != "auto":
         overrides["levels"] = parse_levels(levels)
+    if re.fullmatch(r"\d{1,9}( *, *\d{1,9})*", given := str(overrides.get("timesteps", "")).strip()):
+        overrides["timesteps"] = [int(t) for t in given.split(",")]
     if str(steps := overrides.get("steps", "")).isdecimal() and len(steps) < 20:
         overrides["steps"] = int(steps)
     for setting in settings or ():

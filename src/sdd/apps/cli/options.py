@@ -128,11 +128,6 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     return left, top, right, bottom
 
 
-def spread(count: int, total: int) -> list[int]:
-    """`count` timesteps of `total`, evenly spread, neither end included unless all are asked for."""
-    return sorted({int((i + 0.5) * total / count) for i in range(count)})
-
-
 def slugged(text: str) -> str:
     """A prompt as a part of a file's name."""
     from sdd.training.run import slug

@@ -21,12 +21,6 @@ def show_renderable(renderable: Any) -> None:
     terminal.console().print(renderable)
 
 
-def listed(timesteps: list[int]) -> str:
-    """Timesteps in a few words."""
-    shown = ", ".join(map(str, timesteps[:5]))
-    return shown if len(timesteps) <= 5 else f"{shown}, ... ({len(timesteps)} timesteps)"
-
-
 def every(timesteps: list[int]) -> str:
     """All timesteps; a long regular run of them as its ends and its step."""
     steps = {b - a for a, b in pairwise(timesteps)}
@@ -69,7 +63,7 @@ def print_editor(path: Path, info: EditorInfo) -> None:
     row("manipulator", _described(info.manipulator))
     row("preset", info.preset)
     row("departures", _departures(info.departures))
-    row("strength", f"strength 1 is {info.strength:g} times what the network learned")
+    row("strength", _strength(info.strength))
     row("teacher", info.teacher)
     row("timesteps", every(info.timesteps))
     if info.hqs is not None:
@@ -83,6 +77,12 @@ def print_editor(path: Path, info: EditorInfo) -> None:
     row("versions", ", ".join(f"{key} {value}" for key, value in info.versions.items()))
     row("notes", "\n".join(info.notes))
     show_renderable(table)
+
+
+def _strength(factor: float) -> str:
+    if factor == 1:
+        return "1 is what the network learned"
+    return f"1 is {factor:g} times what the network learned, which is as far as its teacher asks to go"
 
 
 def printed(path: Path) -> Any:

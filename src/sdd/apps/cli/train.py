@@ -35,11 +35,11 @@ from sdd.apps.cli.options import (
     check_folder,
     check_prompt,
     slugged,
-    spread,
     watched,
 )
-from sdd.apps.cli.say import listed, print_hqs, say
+from sdd.apps.cli.say import every, print_hqs, say
 from sdd.domains.embedded import EMBEDDED
+from sdd.errors import SddError
 
 
 def _check_words(prompt: str, teacher: Any, force: bool) -> None:
@@ -50,7 +50,7 @@ def _check_words(prompt: str, teacher: Any, force: bool) -> None:
 
 
 def _check_embedded_words(prompt: str, force: bool) -> None:
-    from sdd.apps.words import embedded_vocabulary
+    from sdd.domains.words import embedded_vocabulary
 
     _check_words(prompt, embedded_vocabulary(), force)
 
@@ -68,7 +68,7 @@ def _words_were_checked(checked: bool) -> Iterator[None]:
 def search(
     prompt: Prompt,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results; ./hqs-<prompt>/.")] = None,
-    timesteps: Annotated[
+    points: Annotated[
         int | None,
         typer.Option(help="How many timesteps to score, evenly spread; by default every 50th.", min=2, max=MOST),
     ] = None,
@@ -85,7 +85,7 @@ def search(
     prompt = check_prompt(prompt)
     folder = out or Path(f"hqs-{slugged(prompt)}")
     check_folder(folder)
-    from sdd.apps.search import search_prompt
+    from sdd.apps.search import search_prompt, spread
     from sdd.device import pick_device
 
     where = pick_device(device)
@@ -95,7 +95,7 @@ def search(
         _check_embedded_words(prompt, force)
     else:
         _check_words(prompt, guide, force)
-    steps = None if timesteps is None else spread(timesteps, guide.num_timesteps)
+    steps = None if points is None else spread(points, guide.num_timesteps)
     images = place.images(count, seed, "train").to(where)
     found = search_prompt(prompt, images, guide, folder, steps, scale, seed, watched())
     print_hqs(found.scores)
@@ -119,7 +119,7 @@ def train(
         str | None, typer.Option(help="What edits: stylegan; or without a generator one-step or image-to-image.")
     ] = None,
     guidance: Annotated[str | None, typer.Option(help="sds (the paper's), csd, dds, pds or asd.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Timesteps: largest, above:0.8, random or list:700,750.")] = None,
+    timesteps: Annotated[str | None, typer.Option(help="largest, above:0.8, random, or a list: 700,750.")] = None,
     levels: Annotated[str | None, typer.Option(help="Some of coarse,medium,fine; or auto.")] = None,
     steps: Annotated[str | None, typer.Option(help="Training steps; or auto, until the edit no longer grows.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training options.")] = None,
@@ -155,7 +155,13 @@ def train(
     prompt = check_prompt(prompt)
     path = out or Path(f"{slugged(prompt)}.safetensors")
     check_file(path)
-    chosen = {"guidance": guidance, "timesteps": strategy, "levels": levels, "steps": steps, "manipulator": manipulator}
+    chosen = {
+        "guidance": guidance,
+        "timesteps": timesteps,
+        "levels": levels,
+        "steps": steps,
+        "manipulator": manipulator,
+    }
     options = make_config(preset, config, settings, **chosen)
     parts = {
         "generator": generator, "encoder": encoder, "identity": identity, "images": images, "latents": latents,
@@ -204,11 +210,31 @@ def _train(
             prompt, place, teacher=guide, config=options, seed=seed, out=path, run=run or "auto", device=where,
             progress=watched(),
         )  # fmt: skip
+    seconds = time.perf_counter() - started
+    editor = _checked_up(editor, path, guide, place, where)
     info = editor.info
     say(
-        f"wrote {path}: {info.figures.get('steps', 0):.0f} steps at t = {listed(info.timesteps)} in "
-        f"{time.perf_counter() - started:.0f} s; try it with: sdd edit PICTURES -e {path} -o out/"
+        f"wrote {path}: {info.figures.get('steps', 0):.0f} steps at t = {every(info.timesteps)} in "
+        f"{seconds:.0f} s; try it with: sdd edit PICTURES -e {path} -o out/"
     )
+
+
+def _checked_up(editor: Any, path: Path, guide: Any, place: Any, where: Any) -> Any:
+    """Say how a training went, and have its editor's file say it too."""
+    from sdd.training.checkup import check_up
+
+    try:
+        found = check_up(editor, guide or find_teacher(None, None, place, where), place)
+    except SddError as error:  # the editor is there all the same
+        terminal.warn(f"how the training went could not be checked: {error}")
+        return editor
+    figures = editor.info.figures | {name: float(f"{value:.4g}") for name, value in found.figures.items()}
+    editor.info = editor.info.model_copy(update={"figures": figures})
+    editor.save(path)
+    say(found.sentence)
+    if found.advice is not None:
+        terminal.warn(found.advice)
+    return editor
 
 
 @app.command(epilog="Example: sdd demo -o demo/")

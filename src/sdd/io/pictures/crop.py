@@ -58,6 +58,14 @@ def crop(photo: Image, quad: NDArray[np.float64], kind: str | None, size: int) -
     return F.pad(align(photo, quad, (size * 3 // 4, size)), (0, 0, size // 8, size // 8), value=-1.0)
 
 
+def drawn_in(drawing: Tensor, kind: str | None) -> Tensor:
+    """The part of a drawing (3, S, S) that shows what `crop` cut out: for cars the middle three quarters."""
+    if kind != "car":
+        return drawing
+    margin = drawing.shape[-2] // 8
+    return drawing[:, margin : drawing.shape[-2] - margin]
+
+
 def align(photo: Image, quad: NDArray[np.float64], size: int | tuple[int, int]) -> Tensor:
     """Cut the quad out of an RGB photo: (3, H, W) float32 in [-1, 1], without aliasing.
 

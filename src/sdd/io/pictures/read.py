@@ -71,7 +71,7 @@ def open_layers(path: str | Path, background: str = "white") -> tuple[Picture, P
                     _check_scans(path)
                 image.load()
                 _check_size(path, image.size, size)  # an icon's picture may be another than its directory says
-                return _flatten(_upright(image), colour)
+                return flattened(_upright(image), colour)
     except SddError:
         raise
     except Image.DecompressionBombError as error:
@@ -128,7 +128,7 @@ def _upright(image: Picture) -> Picture:
         return image
 
 
-def _flatten(image: Picture, background: tuple[int, int, int]) -> tuple[Picture, Picture | None]:
+def flattened(image: Picture, background: tuple[int, int, int]) -> tuple[Picture, Picture | None]:
     """Any Pillow mode to RGB, transparency composited on `background`; and RGBA, where there is transparency."""
     from PIL import Image
 
