@@ -18,6 +18,7 @@ from sdd.methods.attention_control import Blend, Control, controlled, refined, r
 from sdd.methods.models import Models
 from sdd.teachers.latent import LatentDiffusion, LatentDiffusionXL
 from sdd.teachers.load import load_teacher
+from toy import toy_domain
 
 SCALED_LINEAR = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0).double()
 
@@ -190,8 +191,8 @@ def test_any_unet(make, kind, options):
     x, t = torch.randn(2, *known.latent_shape), 500
     want = known.predict_noise(x, torch.full((2,), t), known.encode_text(["white hair", ""]))
     assert torch.allclose(network.predict(x, t, embeddings), want, atol=1e-5)
-    method = null_text.NullText(steps=2, inner=2)
-    fitted = method.fit("white hair", "smile", None, Models({"teacher": lambda: known}))
+    method = null_text.NullText(null_text.Options(steps=2, inner=2))
+    fitted = method.fit("white hair", "smile", toy_domain(), Models({"teacher": lambda: known}))
     images = torch.rand(2, 3, 20, 20) * 2 - 1
     found = fitted.edit(images)
     assert found.shape == images.shape and found.abs().max() <= 1
@@ -201,12 +202,12 @@ def test_any_unet(make, kind, options):
 def test_says_what_it_cannot_do():
     models = Models({"teacher": teacher})
     with pytest.raises(SddError, match="needs a prompt"):
-        null_text.METHOD.fit("", "", None, models)
+        null_text.METHOD.fit("", "", toy_domain(), models)
     with pytest.raises(SddError, match="between 0 and 1, not 2"):
-        null_text.METHOD.fit("smile", "", None, models).edit(torch.zeros(1, 3, 16, 16), 2.0)
+        null_text.METHOD.fit("smile", "", toy_domain(), models).edit(torch.zeros(1, 3, 16, 16), 2.0)
     flow = SimpleNamespace(name="flow")
     with pytest.raises(SddError, match="has no U-Net whose attention"):
-        null_text.METHOD.fit("smile", "", None, Models({"teacher": lambda: flow}))
+        null_text.METHOD.fit("smile", "", toy_domain(), Models({"teacher": lambda: flow}))
     with pytest.raises(SddError, match="between 1 and 1000 steps"):
         null_text.timesteps(1000, 0)
 
@@ -215,7 +216,9 @@ def test_the_embedded_teacher_gives_the_picture_back():
     """With the source prompt: within half a decibel of what the autoencoder alone makes of it."""
     known = load_teacher(weights_folder(EMBEDDED) / "teacher")
     images = avatars.render(avatars.sample(2, 3))
-    fitted = null_text.NullText(steps=10, inner=3).fit("white hair", "hair", None, Models({"teacher": lambda: known}))
+    fitted = null_text.NullText(null_text.Options(steps=10, inner=3)).fit(
+        "white hair", "hair", toy_domain(), Models({"teacher": lambda: known})
+    )
 
     def psnr(got):
         return -10 * torch.log10((got.clamp(-1, 1) - images).square().mean((1, 2, 3)) / 4)

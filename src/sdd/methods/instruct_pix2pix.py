@@ -345,12 +345,13 @@ class InstructPix2Pix(Method):
     """InstructPix2Pix.
 
     Args:
-        text_scale: how strictly the instruction is followed. steps: of the sampler.
+        text_scale: how strictly the instruction is followed. steps: of the sampler. None for what suits the model: the
+            authors' 7.5 and 100, where it says nothing else.
     """
 
     card = CARD
 
-    def __init__(self, text_scale: float = TEXT_SCALE, steps: int = STEPS) -> None:
+    def __init__(self, text_scale: float | None = None, steps: int | None = None) -> None:
         self.text_scale, self.steps = text_scale, steps
 
     def fit(
@@ -372,7 +373,10 @@ class InstructPix2Pix(Method):
         if not prompt.strip():
             raise SddError(f"the method {CARD.name} needs an instruction, such as 'make the hair white'; give a prompt")
         pipe = _embedded(domain) if models is None else models.get("instructed", CARD.name)
-        return Instructed(pipe, prompt, CARD.knob.default, self.text_scale, self.steps)
+        suited = getattr(pipe, "suited", {})
+        scale = suited.get("text_scale", TEXT_SCALE) if self.text_scale is None else self.text_scale
+        steps = suited.get("steps", STEPS) if self.steps is None else self.steps
+        return Instructed(pipe, prompt, CARD.knob.default, scale, steps)
 
 
 def _embedded(domain: Domain) -> Any:

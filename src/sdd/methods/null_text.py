@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sdd.domains.embedded import EMBEDDED
 from sdd.errors import SddError
 from sdd.io.progress import Report, silent
 from sdd.methods import alignment
@@ -300,7 +301,7 @@ class Controlled(Fitted):
         network: the teacher. source, target: prompts. options: of the method.
     """
 
-    def __init__(self, network: Network, source: str, target: str, options: NullText) -> None:
+    def __init__(self, network: Network, source: str, target: str, options: Options) -> None:
         self.network, self.source, self.target, self.options = network, source, target, options
         self.prompts = network.encode([source, target])
         self.null = network.encode([""])
@@ -387,18 +388,35 @@ CARD = Card(
 )
 
 
-class NullText(Method):
-    """Null-text inversion.
+@dataclass(frozen=True)
+class Options:
+    """What an edit is made with.
 
-    Args:
+    Attributes:
         steps: of inversion and of sampling. scale: of guidance. inner: the optimiser's moves a step, at most.
         cross: share of the steps with the source's cross-attention, at the knob's default.
     """
 
+    steps: int = 50
+    scale: float = 7.5
+    inner: int = INNER
+    cross: float = 0.8
+
+
+AVATARS = Options(steps=15, scale=3.0, inner=5)  # for the embedded teacher, chosen on validation people
+
+
+class NullText(Method):
+    """Null-text inversion.
+
+    Args:
+        options: None for the authors', or for the embedded teacher what suits it.
+    """
+
     card = CARD
 
-    def __init__(self, steps: int = 50, scale: float = 7.5, inner: int = INNER, cross: float = 0.8) -> None:
-        self.steps, self.scale, self.inner, self.cross = steps, scale, inner, cross
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options
 
     def fit(
         self,
@@ -424,7 +442,8 @@ class NullText(Method):
                 f"the teacher {teacher.name} has no U-Net whose attention {CARD.name} could control; take a Stable "
                 "Diffusion 1, 2 or XL"
             )
-        return Controlled(Network(teacher), source_prompt, prompt, self)
+        small = domain.name == EMBEDDED and teacher.name == domain.teacher
+        return Controlled(Network(teacher), source_prompt, prompt, self.options or (AVATARS if small else Options()))
 
 
 def _teacher(domain: Domain) -> Any:

@@ -72,9 +72,9 @@ def _ddpm(name: str, device: torch.device) -> Any:
 
 
 def _diffae(name: str, device: torch.device) -> Any:
-    from sdd.io import load
+    from sdd.methods.diffae import Autoencoder
 
-    return _network(load(name), name, "diffae", device, ("diffae",))
+    return Autoencoder.load(name).to(device)
 
 
 def _instructed(name: str, device: torch.device) -> Any:

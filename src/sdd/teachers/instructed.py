@@ -21,6 +21,10 @@ from sdd.errors import SddError
 KEPT = ("mid_block.", "time_embedding.", "add_embedding.")
 
 
+# Guidance by the text, and steps, that suit what learned from counterfactual pairs: chosen on validation people.
+SUITED = {"text_scale": 4.0, "steps": 20}
+
+
 def learns(name: str) -> bool:
     """Whether a parameter of the U-Net learns from pairs."""
     return not name.startswith(KEPT)
@@ -71,10 +75,12 @@ def of_teacher(teacher: str | Path, learned: str | Path | None = None) -> Any:
                 f"{learned} does not hold what the U-Net of {teacher} learned ({str(error)[:150]}); make it again: "
                 "python -m recipes.instructed"
             ) from error
-    return StableDiffusionInstructPix2PixPipeline(
+    pipe = StableDiffusionInstructPix2PixPipeline(
         vae=base.vae, text_encoder=base.text_encoder, tokenizer=base.tokenizer, unet=unet, scheduler=base.scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
+    pipe.suited = SUITED
+    return pipe
 
 
 def save_learned(path: Path, unet: nn.Module) -> None:
