@@ -77,7 +77,7 @@ def main() -> None:
         [to_images(pixels[i : i + 500], SIZE).add(1).mul(127.5).byte() for i in range(0, len(pixels), 500)]
     )
     del pixels
-    unet = build().to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unet = build().to(device(), memory_format=torch.channels_last)
     average = Average(unet, 0.995)
     optimizer = muon.Muon(muon.groups((unet, 1.0)), args.lr, weight_decay=1e-2)
     abar = scheduler().alphas_cumprod.to(device())

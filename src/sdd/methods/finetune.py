@@ -61,7 +61,7 @@ def finetune(
         if not torch.isfinite(loss):
             raise SddError("fine-tuning broke down (its loss is not a number); lower the learning rate")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         found.append(Update(float(loss.detach()), float(directional.detach()), rate))
 

@@ -74,7 +74,9 @@ def _ddpm(name: str, device: torch.device) -> Any:
 def _diffae(name: str, device: torch.device) -> Any:
     from sdd.methods.diffae import Autoencoder
 
-    return Autoencoder.load(name).to(device)
+    found = Autoencoder.load(name)
+    found.net.to(device)
+    return found
 
 
 def _instructed(name: str, device: torch.device) -> Any:

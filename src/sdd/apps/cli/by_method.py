@@ -200,8 +200,9 @@ def _place(
 
 
 def _warn_of_words(prompt: str, place: Domain, teacher: str | None) -> None:
-    from sdd.apps.words import check_words, embedded_vocabulary
+    from sdd.apps.words import check_words
     from sdd.domains.embedded import EMBEDDED
+    from sdd.domains.words import embedded_vocabulary
 
     if place.name == EMBEDDED and teacher is None:
         for sentence in check_words(prompt, embedded_vocabulary(), force=True):
