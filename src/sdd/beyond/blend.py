@@ -43,7 +43,7 @@ class Blending:
 
     All but `floor` and `feather` were compared on eight prompts and 16 validation avatars each (seeds 5 and 6), one at
     a time, for gain and fidelity without losing editability; `weak` and `soft` once more, with 24 avatars each, so that
-    few edits that read as asked when drawn are lost when laid in; `reach`, `near`, `alike` and `grain` hardly matter there.
+    few edits that read as asked when drawn are lost when laid in. `reach`, `near`, `alike` and `grain` hardly matter.
     `floor` is four steps of 255, above the noise of drawings; `feather` is what crops of photos fade over.
 
     Attributes:
