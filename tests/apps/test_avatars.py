@@ -177,7 +177,7 @@ def test_show_tells_what_was_trained(work: Path, editor: Path) -> None:
 
 
 def test_control_c_keeps_the_checkpoint_and_the_same_command_resumes(work: Path) -> None:
-    command = ["train", "sunglasses", "-o", "s.safetensors", "--run", "run", "--steps", "8", "--strategy", "list:600"]
+    command = ["train", "sunglasses", "-o", "s.safetensors", "--run", "run", "--steps", "8", "--timesteps", "list:600"]
     command += ["--set", "checkpoint_every=1", "--set", "images=16"]
     process = subprocess.Popen(
         [sys.executable, "-m", "sdd.apps.cli.main", *command], cwd=work, stderr=subprocess.PIPE, text=True,
@@ -205,5 +205,5 @@ def test_search_names_the_timesteps(work: Path) -> None:
 
 
 def test_words_outside_the_vocabulary_are_named(work: Path) -> None:
-    done = sdd("search", "white hiar", "-n", "1", "--timesteps", "2", "-o", "typo", cwd=work)
+    done = sdd("search", "white hiar", "-n", "1", "--points", "2", "-o", "typo", cwd=work)
     assert done.returncode == 0 and "hiar" in done.stderr and "hair" in done.stderr

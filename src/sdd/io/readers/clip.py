@@ -183,7 +183,9 @@ def _config(
             {"vision": "visual.transformer.resblocks.", "text": "transformer.resblocks."},
             "mlp.c_fc.weight",
         )
+        width(tensors, "visual.proj", label, what)  # it is there
         joint = int(tensors["visual.proj"].shape[-1])
+    width(tensors, tokens, label, what)
     seen, read = width(tensors, patch, label, what), int(tensors[tokens].shape[-1])
     vocabulary, size = width(tensors, tokens, label, what), int(tensors[patch].shape[-1])
     side = round((width(tensors, grid, label, what) - 1) ** 0.5)
