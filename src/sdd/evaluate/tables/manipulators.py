@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 import time
@@ -53,11 +54,26 @@ def manipulating(
             if pictures is not None:
                 sheet = [there.images[:8], edit(there.images[:8], 0.0), found.edited[:8], found.answers[:8]]
                 save_rows(pictures / f"{kind}-{text.replace(' ', '-')}.png", sheet)
+    return summed(rows)
+
+
+def summed(rows: Rows) -> dict[str, Any]:
+    """The gain of every kind with its interval, beside the rows themselves."""
     figures, intervals = {}, {}
-    for kind in kinds:
+    for kind in dict.fromkeys(row["kind"] for row in rows):
         gain = mean([row["people"]["gain"] for row in rows if row["kind"] == kind])
         figures[f"gain_{kind}"], intervals[f"gain_{kind}"] = gain.value, (gain.low, gain.high)
     return {"figures": figures, "intervals": intervals, "rows": rows}
+
+
+def others(path: Path, kinds: Sequence[str], n: int, seed: int) -> Rows:
+    """Rows of other kinds that an earlier table of the same people has."""
+    if not path.is_file():
+        return []
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if (before["edition"], before["n"], before["seed"]) != (EDITION, n, seed):
+        return []
+    return [row for row in before["rows"] if row["kind"] not in kinds]
 
 
 @app.command("manipulators")
@@ -65,13 +81,16 @@ def manipulators_command(
     n: N = None, seed: Seed = 0, quick: Quick = False, out: Out = OUT, kept: Kept = None, pictures: Pictures = PICTURES,
     only: Annotated[list[str] | None, typer.Option("--kind", help="Only these kinds; may be repeated.")] = None,
 ) -> None:  # fmt: skip
-    """The kinds of manipulator against each other."""
+    """The kinds of manipulator against each other; with --kind, rows of the others stay as they were measured."""
     n = n or (4 if quick else 24)
     domain = embedded()
     some: dict[str, Any] = {"texts": TEXTS[:1], "steps": 4, "images": 8} if quick else {}
     editors = Editors(kept_folder(kept), domain)
-    found = manipulating(domain, Judge.load(), editors, n, seed, kinds=only or KINDS, pictures=pictures, **some)
-    finish(NAME, found, n, seed, out, EDITION)
+    kinds = tuple(only or KINDS)
+    found = manipulating(domain, Judge.load(), editors, n, seed, kinds=kinds, pictures=pictures, **some)
+    kept_rows = others(out / f"{NAME}.json", kinds, n, seed)
+    rows = sorted([*kept_rows, *found["rows"]], key=lambda row: KINDS.index(row["kind"]))
+    finish(NAME, summed(rows), n, seed, out, EDITION)
 
 
 def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
