@@ -7,6 +7,7 @@ Nothing heavier than typer is imported here: torch and the rest come with the co
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -24,6 +25,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no sparklines gets question marks
+    # Importing torch makes a million objects that all stay: looking for garbage among them is a tenth of a start.
+    gc.set_threshold(100_000)
     try:
         app(prog_name="sdd")
     except KeyboardInterrupt:  # before a command has begun

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +24,13 @@ MAX_SIDE = 65_535  # px, the most a JPEG has; Pillow keeps a pointer for each ro
 FREE_PIXELS = 16_000_000  # that any file may have; beyond them, at most
 PER_BYTE = 1_000  # for each byte of the file: a photo has some 20, a flat drawing some 100
 MAX_SCANS = 100  # of a JPEG, each a pass over all of it; a progressive one has a dozen
-# Formats that photos and drawings come in. Others are decoded by programs outside Pillow (EPS, WMF) or slowly in
-# Python, and are not for strangers' files.
-_FORMATS = (
-    "PNG", "JPEG", "MPO", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "PSD",
-    "QOI", "SGI", "HEIF",
-)  # fmt: skip
+# Formats that photos and drawings come in, and Pillow's plug-in for each. Others are decoded by programs outside Pillow
+# (EPS, WMF) or slowly in Python, and are not for strangers' files. HEIF comes with a plug-in that registers itself.
+_FORMATS = {
+    "PNG": "Png", "JPEG": "Jpeg", "MPO": "Mpo", "WEBP": "WebP", "GIF": "Gif", "TIFF": "Tiff", "BMP": "Bmp", "DIB": "Bmp",
+    "AVIF": "Avif", "JPEG2000": "Jpeg2K", "PPM": "Ppm", "TGA": "Tga", "ICO": "Ico", "PCX": "Pcx", "PSD": "Psd",
+    "QOI": "Qoi", "SGI": "Sgi", "HEIF": "",
+}  # fmt: skip
 
 
 # Reading
@@ -178,7 +181,9 @@ def _formats() -> list[str]:
     """Those of `_FORMATS` that this Pillow was built with, and HEIF where its plug-in has been registered."""
     from PIL import Image
 
-    Image.init()
+    for plugin in filter(None, _FORMATS.values()):  # `Image.init` would import thirty more
+        with suppress(ImportError):  # what this Pillow is too old for
+            import_module(f"PIL.{plugin}ImagePlugin")
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
