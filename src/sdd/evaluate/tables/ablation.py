@@ -220,6 +220,7 @@ def ablation_command(
     steps: Annotated[int, typer.Option(help="Training steps of every editor.", min=1)] = 60,
     row: Annotated[list[str] | None, typer.Option(help="Only these configurations; may be repeated.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes, of one thread each.", min=1)] = 2,
+    finished: Annotated[bool, typer.Option("--finished", help="Only the cells that are kept; train nothing.")] = False,
 ) -> None:  # fmt: skip
     """Each departure from the paper added and left out, at equal steps, on validation people."""
     n = n or (2 if quick else 12)
@@ -228,12 +229,15 @@ def ablation_command(
     chosen = {name: options for name, options in rows.items() if row is None or name in row}
     cells = cells_of(chosen, texts, 1 if quick else seeds, n, seed)
     folder, last = kept_folder(kept), 0.0
+    if finished:
+        editors = Editors(folder, embedded())
+        cells = [cell for cell in cells if cell.path(editors).is_file()]
 
-    def keep(finished: Rows) -> None:
+    def keep(done: Rows) -> None:
         nonlocal last
         if time.monotonic() - last > 30:
             last = time.monotonic()
-            write(NAME, summed(list(finished)), n, seed, out, EDITION)
+            write(NAME, summed(list(done)), n, seed, out, EDITION)
 
     finish(NAME, ablation(cells, folder, jobs, keep), n, seed, out, EDITION)
 
