@@ -69,14 +69,14 @@ def test_no_picture_stops_the_others(tmp_path, monkeypatch):
     outputs[0].parent.mkdir()
     outputs[0].symlink_to(tmp_path / "elsewhere.png")
     outputs[1] = outputs[1].with_name("x" * 256 + ".png")
-    real = apps._crops
+    real = apps.cut
 
     def crops(index, *rest):
         if index == 2:
             raise RuntimeError("can't allocate memory: you tried to allocate 50700000000 bytes")
         return real(index, *rest)
 
-    monkeypatch.setattr(apps, "_crops", crops)
+    monkeypatch.setattr(apps, "cut", crops)
     outcome = edit_pictures(sources, outputs, Editor.compose([Editor(mapper, info, toy)]), Wish())
     assert outcome.written == outputs[3:5] and len(outcome.broken) == 4
     for index, said in zip((2, 5, 0, 1), outcome.broken, strict=True):

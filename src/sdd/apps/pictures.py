@@ -98,7 +98,9 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Crop:
+class Crop:
+    """A part of a picture, as a domain sees it."""
+
     source: int  # index of the picture it was cut from
     number: int | None  # of the face, where there are several
     quad: NDArray[np.float64]
@@ -124,13 +126,13 @@ def edit_pictures(
     """
     outcome = Outcome()
     taken = {os.path.realpath(path) for path in (*outputs, *(source.path for source in sources))}
-    waiting: list[_Crop] = []
+    waiting: list[Crop] = []
     since = 0
     for index, source in enumerate(sources):
         since += 1
         try:
             with guarded(str(source.path), "a picture that can be edited"):
-                waiting += _crops(index, open_image(source.path, wish.background), editors, wish)
+                waiting += cut(index, open_image(source.path, wish.background), editors, wish)
         except SddError as error:
             outcome.broken.append(_about(source.path, error))
         if waiting and (len(waiting) >= BATCH or index == len(sources) - 1):
@@ -162,18 +164,18 @@ def _about(path: Path, error: SddError) -> str:
     return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
-def _crops(index: int, photo: Image, editors: Edits, wish: Wish) -> list[_Crop]:
+def cut(index: int, photo: Image, editors: Edits, wish: Wish) -> list[Crop]:
     """The parts of a picture that the domain's generator knows."""
     from sdd.io.pictures.crop import crop, quads
 
     rule, size = editors.crop, editors.image_size
     if rule is None and wish.box is None:  # a drawn portrait: all of it, on its own background
-        return [_Crop(index, None, padded_quad(*photo.size), fit(photo, size, "pad"))]
+        return [Crop(index, None, padded_quad(*photo.size), fit(photo, size, "pad"))]
     found = quads(photo, rule or "centre", wish.face, wish.box)
-    cut = []
-    for number, quad in enumerate(found, 1):
-        cut.append(_Crop(index, number if len(found) > 1 else None, quad, crop(photo, quad, rule, size)))
-    return cut
+    return [
+        Crop(index, number if len(found) > 1 else None, quad, crop(photo, quad, rule, size))
+        for number, quad in enumerate(found, 1)
+    ]
 
 
 def whole_crop(photo: Image, rule: str | None, size: int) -> Tensor:
@@ -188,7 +190,7 @@ def whole_crop(photo: Image, rule: str | None, size: int) -> Tensor:
 
 
 def _flush(
-    crops: Sequence[_Crop],
+    crops: Sequence[Crop],
     sources: Sequence[Source],
     outputs: Sequence[Path],
     editors: Edits,
@@ -210,7 +212,8 @@ def _flush(
         try:
             with guarded(str(sources[index].path), "a picture that can be edited"):
                 if wish.blended:
-                    picture = _blended(sources[index].path, [crops[i] for i in mine], edit, mine, editors, wish)
+                    layers = open_layers(sources[index].path, wish.background)
+                    picture = laid(layers, [crops[i] for i in mine], edit, mine, editors, wish)
                     outcome.written.append(save_png(picture, outputs[index]))
                     continue
                 for i in mine:
@@ -222,9 +225,16 @@ def _flush(
             outcome.broken.append(_about(sources[index].path, error))
 
 
-def _blended(path: Path, crops: Sequence[_Crop], edit: Edit, at: Sequence[int], editors: Edits, wish: Wish) -> Image:
-    """The edits of a picture's parts laid into it, at its own size, its transparency kept."""
-    before, layer = open_layers(path, wish.background)
+def laid(
+    layers: tuple[Image, Image | None], crops: Sequence[Crop], edit: Edit, at: Sequence[int], editors: Edits, wish: Wish
+) -> Image:
+    """The edits of a picture's parts laid into it, at its own size, its transparency kept.
+
+    Args:
+        layers: the picture (`sdd.io.pictures.read.open_layers`).
+        crops: its parts. at: their numbers in the edit.
+    """
+    before, layer = layers
     result = to_tensor(before)
     for crop, i in zip(crops, at, strict=True):
         edited, unedited = (drawn_in(drawn[i].cpu(), editors.crop) for drawn in (edit.images, edit.unedited))

@@ -7,6 +7,7 @@ import warnings
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,24 +55,34 @@ def open_layers(path: str | Path, background: str = "white") -> tuple[Picture, P
         SddError: no such file, not a picture, truncated, larger than `MAX_PIXELS` or than `MAX_SIDE` on a side, or far
             larger than its file can hold; an unknown colour.
     """
-    from PIL import Image, UnidentifiedImageError
-
     path = Path(path)
-    colour = parse_colour(background)
+    parse_colour(background)
     if not os.path.isfile(path):  # unlike `is_file`, no error where a name is too long
         if os.path.isdir(path):
             raise SddError(f"{path} is a folder, not a picture")
         raise SddError(f"no such file: {path}" if not os.path.exists(path) else f"{path} is not a regular file")
+    return _layers(path, path, background)
+
+
+def read_layers(data: bytes, name: str, background: str = "white") -> tuple[Picture, Picture | None]:
+    """`open_layers` of a file's bytes, which messages call `name`."""
+    return _layers(data, Path(name), background)
+
+
+def _layers(file: Path | bytes, path: Path, background: str) -> tuple[Picture, Picture | None]:
+    from PIL import Image, UnidentifiedImageError
+
+    colour = parse_colour(background)
     try:
-        size = path.stat().st_size
+        size = len(file) if isinstance(file, bytes) else file.stat().st_size
         if size == 0:
             raise SddError(f"{path} is empty, not a picture")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit speaks below; odd metadata is not the user's concern
-            with Image.open(path, formats=_formats()) as image:
+            with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=_formats()) as image:
                 _check_size(path, image.size, size)
                 if image.format in ("JPEG", "MPO"):
-                    _check_scans(path)
+                    _check_scans(path, file if isinstance(file, bytes) else file.read_bytes())
                 image.load()
                 _check_size(path, image.size, size)  # an icon's picture may be another than its directory says
                 return flattened(_upright(image), colour)
@@ -198,8 +209,7 @@ def _check_size(path: Path, size: tuple[int, int], held: int) -> None:
         )
 
 
-def _check_scans(path: Path) -> None:
-    data = path.read_bytes()
+def _check_scans(path: Path, data: bytes) -> None:
     # The two bytes that begin a scan also occur by chance in what phones append to a JPEG, such as a short film.
     if data.count(b"\xff\xda") > MAX_SCANS + len(data) // 20_000:
         raise SddError(f"{path} is a JPEG of more than {MAX_SCANS} scans, as no camera writes; save it anew")
