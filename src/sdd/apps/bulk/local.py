@@ -27,6 +27,7 @@ from sdd.apps.bulk.task import Report, Task
 from sdd.apps.bulk.work import Order, Worker
 from sdd.errors import SddError, one_line
 
+START = "spawn"  # a network that has computed in a process does not survive its fork
 AHEAD = 2  # tasks for each thread: one that it is at, and one that waits
 DEATHS = 2  # of processes at one task, before its pictures are tried alone; then at one of these, before it is broken
 HOPELESS = 5  # deaths of each process without an answer of any, before the run stops
@@ -105,7 +106,7 @@ class _Processes:
 
     def __init__(self, order: Order, crew: Crew) -> None:
         self.order, self.crew = order, crew
-        self.context = multiprocessing.get_context("spawn")  # a network that has computed does not survive a fork
+        self.context: Any = multiprocessing.get_context(START)
         self.hands = [self._hire(device) for device in crew.devices]
         self.unanswered = 0  # deaths since the last answer
         self.given = count()
@@ -152,10 +153,10 @@ class _Processes:
     def close(self) -> None:
         """Let them go; what is not committed is left to the next run."""
         for hand in self.hands:
-            hand.pipe.close()
+            hand.process.kill()  # at any moment is as good as at any other
         for hand in self.hands:
-            hand.process.join(10)
-            hand.process.kill()
+            hand.process.join()
+            hand.pipe.close()
 
 
 def _processes(order: Order, tasks: Iterator[Task], crew: Crew) -> Iterator[Report]:

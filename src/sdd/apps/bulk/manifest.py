@@ -12,12 +12,13 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdd.errors import SddError, one_line
-from sdd.io.files import atomic_path, write_text
+from sdd.io.files import check_target, write_text
 
 if TYPE_CHECKING:
     import pyarrow
@@ -92,9 +93,11 @@ class Parts:
         self.out, self.state = out, out / STATE
         _check_settings(self.state / "settings.json", out, settings)
         self.state.mkdir(parents=True, exist_ok=True)
-        for folder in self.state.glob("run-*"):
+        for folder in list(self.state.glob("run-*")):
             if not folder.name.endswith(_ENDED):
-                folder.rename(folder.with_name(folder.name + _ENDED))
+                folder = folder.rename(folder.with_name(folder.name + _ENDED))
+                for half in folder.glob(".*"):  # what it was writing when it was killed
+                    half.unlink(missing_ok=True)
         number = 1 + max((int(f.name[4:].removesuffix(_ENDED)) for f in self.state.glob("run-*")), default=0)
         self.run = self.state / f"run-{number:05d}"
         try:
@@ -118,7 +121,7 @@ class Parts:
     def merge(self, more: Sequence[Row] = ()) -> Path:
         """Write the manifest anew from all parts, a few rows at a time, and from some rows that no part holds."""
         pa, path = arrow(), self.out / NAME
-        with atomic_path(path) as aside, pa.parquet.ParquetWriter(aside, schema()) as writer:
+        with whole(self.run, path) as aside, pa.parquet.ParquetWriter(aside, schema()) as writer:
             waiting, rows = [_table(more)], len(more)
             for part in self:
                 waiting.append(read(part, schema().names))
@@ -134,26 +137,42 @@ def _table(rows: Sequence[Row]) -> pyarrow.Table:
     return arrow().table({key: [getattr(row, key) for row in rows] for key in schema().names}, schema=schema())
 
 
-def commit(part: Path, rows: Sequence[Row], pictures: Sequence[bytes | None] | None) -> Path:
-    """Make a part last, whole or not at all; with its pictures, unless it is settled.
+@contextmanager
+def whole(run: Path, target: Path) -> Iterator[Path]:
+    """Yield a path in a run's folder; what is written there becomes `target` on success, whole.
 
     Raises:
-        SddError: another run has begun since, or the disk is full.
+        SddError: another run has begun since, the target is no regular file, or the disk is full.
     """
-    pa, out = arrow(), part.parent.parent.parent
-    table = _table(rows)
-    if pictures is not None:
-        table = table.append_column("picture", pa.array(list(pictures), pa.large_binary()))
-    aside = part.with_name(f".{part.name}-{os.getpid()}-{threading.get_ident()}")
+    out = run.parent.parent
+    aside = run / f".{os.getpid()}-{threading.get_ident()}"
     try:
-        pa.parquet.write_table(table, aside, compression="none", use_dictionary=False, write_statistics=False)
-        os.replace(aside, part)
+        yield aside
+        if target.parent != run:
+            check_target(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(aside, target)
     except FileNotFoundError as error:  # the folder is that of a run that has ended
         raise taken_over(out) from error
     except OSError as error:
+        why = one_line(error.strerror or str(error), 120)
+        raise SddError(f"could not write {target} ({why}); mend that, and the same command goes on") from error
+    finally:
         aside.unlink(missing_ok=True)
-        why = one_line(str(error), 120)
-        raise SddError(f"could not write to {out} ({why}); mend that, and the same command goes on") from error
+
+
+def commit(part: Path, rows: Sequence[Row], pictures: Sequence[bytes | None] | None) -> Path:
+    """Make a part last; with its pictures, unless it is settled.
+
+    Raises:
+        SddError: see `whole`.
+    """
+    pa = arrow()
+    table = _table(rows)
+    if pictures is not None:
+        table = table.append_column("picture", pa.array(list(pictures), pa.large_binary()))
+    with whole(part.parent, part) as aside:
+        pa.parquet.write_table(table, aside, compression="none", use_dictionary=False, write_statistics=False)
     return part
 
 

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from sdd.apps.bulk.manifest import BROKEN, NAME, Parts, Row, is_of_shard, is_settled, read, rows_of, strip
+from sdd.apps.bulk.manifest import BROKEN, NAME, Parts, Row, is_of_shard, is_settled, read, rows_of, strip, whole
 from sdd.apps.bulk.sources import Shard, Source, discover
 from sdd.apps.bulk.task import Report, Task
 from sdd.apps.bulk.work import Order, settle
@@ -71,22 +71,22 @@ def bulk(
     sources, unreadable = discover(inputs, out, column)
     if not sources and unreadable:
         raise SddError(unreadable[0].error)
-    parts = Parts(out, settings)
-    shelf = _Shelf(parts)
-    done = parts.done()
-    left = sum(source.left(done) for source in sources)
-    if left == 0 and not any(source.left(set()) for source in sources):
+    if not any(source.left(set()) for source in sources):
         raise SddError(f"no pictures in {', '.join(inputs)}")
-    summary, finished = Summary(out / NAME, len(done)), 0
+    parts = Parts(out, settings)
+    shelf, done = _Shelf(parts), parts.done()
+    left, finished = sum(source.left(done) for source in sources), 0
+    summary = Summary(out / NAME, len(done))
     summary.fail([place.error for place in unreadable])
+    tasks = shelf.tasks(sources, done)
     try:
-        if left or shelf.unsettled:
-            for report in engine(Order(opener, wish, parts.run, out), shelf.tasks(sources, done)):
-                shelf.take(report)
-                summary.add(report)
-                finished += len(report.task.places)
-                if progress is not None:
-                    progress(finished, left)
+        # Where nothing is left, no worker has to begin for that.
+        for report in engine(Order(opener, wish, parts.run), tasks) if left else cast(Iterator[Report], tasks):
+            shelf.take(report)
+            summary.add(report)
+            finished += len(report.task.places)
+            if progress is not None:
+                progress(finished, left)
     finally:  # also of a run that was stopped: what is done is done
         parts.merge([Row(p.source, p.index, "", "", BROKEN, 0.0, None, p.error) for p in unreadable])
     return summary
@@ -115,7 +115,7 @@ class _Shelf:
             if is_of_shard(part):
                 self.unsettled.setdefault(rows_of(part)[0].source, set()).add(part)
             else:
-                settle(part, parts.out)
+                settle(part)
 
     def tasks(self, sources: Sequence[Source], done: set[tuple[str, int]]) -> Iterator[Task]:
         """All that is left to edit.
@@ -158,7 +158,8 @@ class _Shelf:
             return
         del self.open[path]
         if waits.parts or not waits.shard.left(set()):
-            waits.shard.assemble(_pictures(waits.parts), self.parts.out)
+            with whole(self.parts.run, self.parts.out / waits.shard.shard) as aside:
+                waits.shard.assemble(_pictures(waits.parts), aside)
             for part in waits.parts:
                 strip(part)
 

@@ -49,8 +49,8 @@ class Shard(Source, Protocol):
 
     path: str
 
-    def assemble(self, pictures: Iterator[tuple[int, bytes | None]], out: Path) -> None:
-        """Write the result; `pictures` are those of all places in order, None for one that could not be edited."""
+    def assemble(self, pictures: Iterator[tuple[int, bytes | None]], path: Path) -> None:
+        """Write the result to `path`; `pictures` are those of all places in order, None for one that could not be edited."""
         ...
 
 

@@ -12,7 +12,6 @@ from sdd.apps.bulk.manifest import arrow
 from sdd.apps.bulk.remote import open_binary
 from sdd.apps.bulk.task import Layers, Place
 from sdd.errors import SddError, guarded, one_line
-from sdd.io.files import atomic_path
 from sdd.io.pictures.read import read_layers
 
 if TYPE_CHECKING:
@@ -100,13 +99,13 @@ class Table:
                 yield tuple(waiting)
             start += length
 
-    def assemble(self, pictures: Iterator[tuple[int, bytes | None]], out: Path) -> None:
-        """Write the result; `pictures` are those of all rows in order, None for one that could not be edited."""
+    def assemble(self, pictures: Iterator[tuple[int, bytes | None]], path: Path) -> None:
+        """Write the result to `path`; `pictures` are those of all rows in order, None for one that could not be edited."""
         pa, number = arrow(), 0
-        with _opened(self.path) as file, atomic_path(out / self.shard) as aside:
+        with _opened(self.path) as file:
             schema = file.schema_arrow
             at = schema.get_field_index(str(self.column))
-            with pa.parquet.ParquetWriter(aside, schema) as writer:
+            with pa.parquet.ParquetWriter(path, schema) as writer:
                 for group in range(file.num_row_groups):
                     for batch in file.iter_batches(256, row_groups=[group]):
                         edited = []

@@ -18,7 +18,6 @@ from sdd.apps.bulk.remote import open_binary
 from sdd.apps.bulk.table import expect
 from sdd.apps.bulk.task import AT_ONCE, Layers, Place
 from sdd.errors import SddError, guarded, one_line, printable
-from sdd.io.files import atomic_path
 from sdd.io.pictures.folder import SUFFIXES
 from sdd.io.pictures.read import read_layers
 
@@ -101,16 +100,12 @@ class Tar:
             return name.partition(".")[2] == self.extension.lower().lstrip(".")
         return not name.startswith(".") and PurePosixPath(name).suffix in SUFFIXES
 
-    def assemble(self, pictures: Iterator[tuple[int, bytes | None]], out: Path) -> None:
-        """Write the result; `pictures` are all in order, None for one that could not be edited and is left out."""
+    def assemble(self, pictures: Iterator[tuple[int, bytes | None]], path: Path) -> None:
+        """Write the result to `path`; `pictures` are all in order, None for one that could not be edited and is left out."""
         index = 0
         with _opened(self.path) as tar:
             names = {safe_name(member.name) for member in _members(tar, self.path)}
-        with (
-            _opened(self.path) as tar,
-            atomic_path(out / self.shard) as aside,
-            tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as result,
-        ):
+        with _opened(self.path) as tar, tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as result:
             for member in _members(tar, self.path):
                 info = tarfile.TarInfo(safe_name(member.name))
                 info.size, info.mtime = member.size, _time(member)

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sdd.apps.bulk.manifest import BROKEN, EDITED, Row, commit, is_settled, part_name, read, rows_of
+from sdd.apps.bulk.manifest import BROKEN, EDITED, Row, commit, is_settled, part_name, read, rows_of, whole
 from sdd.apps.bulk.task import AT_ONCE, Layers, Place, Report, Task
 from sdd.apps.pictures import Crop, Edits, Wish, cut, laid
 from sdd.editor import domain_warning
 from sdd.errors import SddError, guarded, one_line
-from sdd.io.files import write_bytes
 from sdd.io.pictures.write import from_tensor
 
 if TYPE_CHECKING:
@@ -36,13 +35,12 @@ class Order:
     Attributes:
         opener: from the name of a device (None for the best there is) to what edits.
         wish: how to edit.
-        run: the folder that parts of this run go to. out: the output folder.
+        run: the folder that parts of this run go to, in the output folder's state folder.
     """
 
     opener: Callable[[str | None], Edits]
     wish: Wish
     run: Path
-    out: Path
 
 
 @dataclass
@@ -92,7 +90,7 @@ class Worker:
 
         while (part := part_of(len(report.parts))).exists():  # of a worker that died in the midst of it
             if not task.shard:
-                settle(part, self.order.out)
+                settle(part)
             rows = rows_of(part)
             held.update((row.source, row.index) for row in rows)
             self._count(report, part, rows)
@@ -101,7 +99,7 @@ class Worker:
             rows, pictures = [picture.row() for picture in window], [picture.data for picture in window]
             part = commit(part_of(len(report.parts)), rows, pictures)
             if not task.shard:
-                put(rows, pictures, self.order.out)
+                put(rows, pictures, run)
                 commit(part, rows, None)
             self._count(report, part, rows)
         return report
@@ -201,22 +199,23 @@ class Worker:
         return laid(picture.layers, picture.crops, edit, numbers, self.edits, self.order.wish)
 
 
-def put(rows: Sequence[Row], pictures: Sequence[bytes | None], out: Path) -> None:
+def put(rows: Sequence[Row], pictures: Sequence[bytes | None], run: Path) -> None:
     """Put edited pictures where they belong: into a file each. Once more is no harm.
 
     Raises:
-        SddError: one cannot be written.
+        SddError: see `whole`.
     """
     for row, picture in zip(rows, pictures, strict=True):
         if picture is not None:
-            write_bytes(out / row.output, picture)
+            with whole(run, run.parent.parent / row.output) as aside:
+                aside.write_bytes(picture)
 
 
-def settle(part: Path, out: Path) -> None:
+def settle(part: Path) -> None:
     """Put the pictures of a part where they belong, unless they are there."""
     if not is_settled(part):
         rows = rows_of(part)
-        put(rows, read(part, ["picture"])["picture"].to_pylist(), out)
+        put(rows, read(part, ["picture"])["picture"].to_pylist(), part.parent)
         commit(part, rows, None)
 
 
