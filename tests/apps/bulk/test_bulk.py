@@ -12,38 +12,18 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 pa = pytest.importorskip("pyarrow", reason="bulk edits need pyarrow: pip install 'sdd[bulk]'")
 pq = pytest.importorskip("pyarrow.parquet")
 
 import cheap  # noqa: E402
+from cheap import check_tree, encoded, exchanged, picture, pixels, rows, tree  # noqa: E402
 from sdd.apps.bulk import local, manifest, run, tar  # noqa: E402
 from sdd.apps.bulk.work import Worker  # noqa: E402
 from sdd.apps.pictures import Wish  # noqa: E402
 from sdd.errors import SddError  # noqa: E402
 
 DRAWN = Wish(blended=False)  # what comes back is the cheap editor's drawing alone
-
-
-def picture(seed: int, side: int = cheap.SIDE) -> Image.Image:
-    values = np.random.default_rng(seed).integers(1, 255, (side, side, 3), dtype=np.uint8)
-    return Image.fromarray(values)
-
-
-def encoded(seed: int, kind: str = "PNG") -> bytes:
-    file = io.BytesIO()
-    picture(seed).save(file, format=kind)
-    return file.getvalue()
-
-
-def exchanged(seed: int) -> np.ndarray:
-    """The right answer: red and blue exchanged."""
-    return np.asarray(picture(seed))[..., ::-1]
-
-
-def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def threads(order, tasks):
@@ -56,28 +36,6 @@ def two_processes(order, tasks):
 
 def bulk(inputs, out, engine=threads, opener=cheap.opened, wish=DRAWN, settings=None, **named):
     return run.bulk([str(one) for one in inputs], out, opener, wish, settings or {}, engine, **named)
-
-
-def rows(out):
-    return pq.read_table(out / manifest.NAME).to_pylist()
-
-
-def tree(folder, count):
-    for i in range(count):
-        name = folder / f"{'abc'[i % 3]}/{i}.png"
-        name.parent.mkdir(parents=True, exist_ok=True)
-        picture(i).save(name)
-    return folder
-
-
-def check_tree(out, count):
-    """Every picture once in the manifest, once on disk, right, and nothing else there."""
-    found = rows(out)
-    assert sorted(row["source"].rsplit("/", 1)[1] for row in found) == sorted(f"{i}.png" for i in range(count))
-    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and ".sdd" not in str(path)}
-    assert files == {f"{'abc'[i % 3]}/{i}.png" for i in range(count)} | {manifest.NAME}
-    for i in range(count):
-        assert np.array_equal(pixels((out / f"{'abc'[i % 3]}/{i}.png").read_bytes()), exchanged(i))
 
 
 # The same kind out as in
