@@ -1,0 +1,399 @@
+"""What `sdd bulk` costs and survives; each part prints its figures and keeps them in docs/figures/bulk.json.
+
+    python benchmarks/bulk.py kills                       50 kills over 2 000 pictures, about two minutes
+    python benchmarks/bulk.py memory                      resident memory by number of pictures, and its plot
+    python benchmarks/bulk.py speed EDITOR.safetensors    pictures/s beside the bare model's, and Ray's; the machine alone
+    python benchmarks/bulk.py page                        docs/performance.md from what was kept, as after each of these
+
+`kills` and `memory` are about everything but the networks: their editor exchanges red and blue, for `kills` at no more
+than 200 pictures a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdd.apps.bulk import cluster, local, manifest, run
+from sdd.apps.bulk.task import Report, Task
+from sdd.apps.bulk.work import Order
+from sdd.apps.pictures import Edits, Wish
+from sdd.editor import Edit
+from sdd.evaluate.machine import machine
+from sdd.io.files import write_text
+
+FIGURES, PAGE, PLOT = Path("docs/figures/bulk.json"), Path("docs/performance.md"), Path("docs/images/bulk-memory.png")
+SIDE = 16  # px of the pictures that cost nothing
+DRAWN = Wish(blended=False)
+MIB = 2**20
+
+
+class Exchange:
+    """An editor that costs nothing: red and blue exchanged."""
+
+    crop: str | None = None
+    image_size = SIDE
+    domain = None
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def edit(
+        self, images: Tensor, strength: float | Sequence[float] = 1.0, levels: Sequence[str] | None = None,
+        batch: int | None = None, refine: int = 0, *, identity: bool = True,
+    ) -> Edit:  # fmt: skip
+        """See `sdd.apps.pictures.Edits`."""
+        time.sleep(self.seconds * len(images))
+        return Edit(images.flip(1), images, torch.full((len(images),), 30.0), None)
+
+
+def exchange(device: str | None) -> Edits:
+    """An opener, as workers call one."""
+    return Exchange()
+
+
+def exchange_slowly(device: str | None) -> Edits:
+    """The same at 200 pictures/s."""
+    return Exchange(0.005)
+
+
+def write_pictures(folder: Path, count: int, side: int = SIDE) -> None:
+    """Pictures of noise, each another."""
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    values = np.random.default_rng(0)
+    for i in range(count):
+        Image.fromarray(values.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(folder / f"{i:06d}.png")
+
+
+# Kills
+
+
+def drive(inputs: Path, out: Path, workers: int) -> None:
+    """One run of all that is left, by threads of this process or by processes."""
+    crew = local.Crew(("cpu",) * workers, 2, 1)
+    run.bulk([str(inputs)], out, exchange_slowly, DRAWN, {}, partial(local.run, crew=crew))
+
+
+def kills(count: int, most: int, seed: int) -> dict[str, Any]:
+    """Kill drivers and workers at random moments until so many were killed, then let one run end; check everything.
+
+    Raises:
+        AssertionError: a picture is missing, or twice there, or wrong, or was edited again after it was committed.
+    """
+    import numpy as np
+    from PIL import Image
+
+    chance, of_drivers, of_workers = random.Random(seed), 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        inputs, out = Path(folder) / "in", Path(folder) / "out"
+        write_pictures(inputs, count)
+        write_pictures(Path(folder) / "few", 4)
+        drive(Path(folder) / "few", Path(folder) / "warm", 1)  # what is imported now need not be by every driver
+        committed: dict[str, manifest.Row] = {}
+        began, longest, over = time.perf_counter(), 0.3, False
+        while of_drivers + of_workers < most and not over:
+            by_processes = of_drivers % 8 == 7
+            child = os.fork()
+            if child == 0:
+                try:
+                    drive(inputs, out, 2 if by_processes else 1)
+                finally:
+                    os._exit(0)
+            if by_processes:
+                for _ in range(3):
+                    committing(out)
+                    time.sleep(chance.uniform(0, 0.5))
+                    if found := children(child):
+                        os.kill(chance.choice(found), signal.SIGKILL)
+                        of_workers += 1
+            time.sleep(chance.uniform(0, longest))
+            os.kill(child, signal.SIGKILL)
+            over = not os.WIFSIGNALED(os.waitpid(child, 0)[1])  # it had come to its end
+            of_drivers += not over
+            for part in (out / manifest.STATE).glob("run-*/[0-9]*.parquet"):
+                for row in manifest.rows_of(part):
+                    assert committed.setdefault(row.source, row) == row, f"{row.source} was edited again"
+            # So that kills and pictures come to an end together, on however fast a machine.
+            ahead = len(committed) * most > (of_drivers + of_workers) * count
+            longest = max(0.05, longest * (0.5 if ahead else 1.5))
+            print(f"{of_drivers + of_workers} kills, {len(committed)} pictures committed", file=sys.stderr)
+        drive(inputs, out, 1)
+        seconds = time.perf_counter() - began
+        rows = manifest.rows_of(out / manifest.NAME)
+        assert sorted(row.source for row in rows) == sorted(map(str, inputs.resolve().iterdir())), "lost or twice there"
+        assert all(committed.get(row.source, row) == row and row.status == manifest.EDITED for row in rows)
+        files = [path for path in out.rglob("*") if path.is_file() and manifest.STATE not in path.parts]
+        assert len(files) == count + 1, "a half file, or one too many"
+        for row in rows:
+            was, now = (np.asarray(Image.open(path)) for path in (row.source, out / row.output))
+            assert np.array_equal(was[..., ::-1], now), f"{row.output} is wrong"
+    return {
+        "pictures": count, "kills_of_drivers": of_drivers, "kills_of_workers": of_workers, "seed": seed,
+        "committed_before_the_last_run": len(committed), "seconds": seconds,
+    }  # fmt: skip
+
+
+def committing(out: Path, most: float = 15) -> None:
+    """Wait until the run that has begun commits, but no longer than so many seconds."""
+    until = time.monotonic() + most
+    while time.monotonic() < until:
+        live = [run for run in (out / manifest.STATE).glob("run-*") if not run.name.endswith(".ended")]
+        if any(True for run in live for _ in run.glob("[0-9]*.parquet")):
+            return
+        time.sleep(0.02)
+
+
+def children(process: int) -> list[int]:
+    """Workers that a process has started."""
+    import psutil
+
+    try:
+        found = psutil.Process(process).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [child.pid for child in found if "spawn_main" in " ".join(child.cmdline())]
+
+
+# Memory
+
+
+def memory(counts: Sequence[int]) -> dict[str, Any]:
+    """Resident memory, MiB, while so many pictures are edited by one process of its own each: largest, and the curve."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            write_pictures(Path(folder) / "in", count)
+            read, write = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.close(read)
+                with os.fdopen(write, "w") as pipe:
+                    json.dump(watched(Path(folder)), pipe)
+                os._exit(0)
+            os.close(write)
+            with os.fdopen(read) as pipe:
+                curves[str(count)] = json.load(pipe)
+            os.waitpid(child, 0)
+        print(f"{count} pictures: at most {max(m for _, m in curves[str(count)]):.0f} MiB", file=sys.stderr)
+    return {"curves": curves, "largest": {count: max(m for _, m in curve) for count, curve in curves.items()}}
+
+
+def watched(folder: Path) -> list[tuple[int, float]]:
+    """Edit what is in a folder; pictures done, and resident MiB then."""
+    curve = [(0, resident())]
+
+    def progress(done: int, left: int) -> None:
+        if done - curve[-1][0] >= max(16, left // 200) or done == left:
+            curve.append((done, resident()))
+
+    crew = local.Crew(("cpu",), 2, 1)
+    engine = partial(local.run, crew=crew)
+    run.bulk([str(folder / "in")], folder / "out", exchange, DRAWN, {}, engine, progress=progress)
+    curve.append((curve[-1][0], resident()))
+    return curve
+
+
+def resident() -> float:
+    """Resident memory of this process, MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+def plot(curves: dict[str, list[tuple[int, float]]]) -> None:
+    """Resident memory over pictures done."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((6, 3), layout="constrained")
+    axes = figure.subplots()
+    for count, curve in curves.items():
+        axes.plot([max(1, done) for done, _ in curve], [mib for _, mib in curve], label=f"{int(count):,} pictures")
+    axes.set(xscale="log", xlabel="pictures done", ylabel="resident memory (MiB)", ylim=(0, None))
+    axes.legend(loc="lower right")
+    PLOT.parent.mkdir(exist_ok=True)
+    figure.savefig(PLOT, dpi=150)
+
+
+# Speed
+
+
+def speed(editor: Path, count: int, seed: int, with_ray: bool) -> dict[str, Any]:
+    """Pictures/s of the bare model in a loop, of the local engine and of Ray; all with two workers of one core each.
+
+    The bare model is what an edit asks of the networks: encode, draw unedited and edited, of tensors in memory.
+    """
+    from sdd.apps.cli.bulk import _open
+    from sdd.domains import avatars
+    from sdd.domains.avatars.truth import AVATARS
+    from sdd.io.pictures.write import save_png
+
+    opener = partial(_open, [editor.absolute()], None, {})
+    engines: dict[str, Callable[[Order, Iterator[Task]], Iterator[Report]]] = {
+        "local, 2 processes": partial(local.run, crew=local.Crew(("cpu", "cpu"), 2, 1)),
+        "local, 1 process": partial(local.run, crew=local.crew("cpu", 1)),
+    }
+    if with_ray:
+        engines["ray, 2 workers"] = partial(cluster.run, workers=2, device="cpu")
+    images = avatars.render(list(AVATARS.people(seed, 0, count)))
+    rates: dict[str, list[float]] = {"bare model, 2 threads": [bare(opener, images)]}
+    rates["bare model, 2 processes"] = [bare_processes(opener, images)]
+    with tempfile.TemporaryDirectory() as folder:
+        for i, image in enumerate(images):
+            save_png(image, Path(folder) / "in" / f"{i:05d}.png")
+        for name, engine in engines.items():
+            rates[name] = [timed(Path(folder), opener, engine, name)]
+            print(name, rates[name], file=sys.stderr)
+    rates["bare model, 2 processes"].append(bare_processes(opener, images))
+    found = {name: statistics.mean(several) for name, several in rates.items()}
+    best = max(rate for name, rate in found.items() if name.startswith("bare"))
+    return {"pictures": count, "seed": seed, "rates": found, "of_bare": {name: r / best for name, r in found.items()}}
+
+
+def bare(opener: Callable[[str | None], Any], images: Tensor) -> float:
+    """Pictures/s of the networks alone, in a loop."""
+    edits = opener("cpu")
+    edits.edit(images[:16], identity=False)
+    began = time.perf_counter()
+    for part in images.split(16):
+        edits.edit(part, identity=False)
+    return len(images) / (time.perf_counter() - began)
+
+
+def bare_processes(opener: Callable[[str | None], Any], images: Tensor) -> float:
+    """The same by two processes of one thread each, half the pictures each."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    answers: Any = context.SimpleQueue()
+    both = context.Barrier(2)
+    halves = images.chunk(2)
+    processes = [context.Process(target=_bare, args=(opener, half.numpy(), both, answers)) for half in halves]
+    for process in processes:
+        process.start()
+    spans = [answers.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return len(images) / (max(end for _, end in spans) - min(start for start, _ in spans))
+
+
+def _bare(opener: Callable[[str | None], Any], values: Any, both: Any, answers: Any) -> None:
+    torch.set_num_threads(1)
+    edits, images = opener("cpu"), torch.from_numpy(values)
+    edits.edit(images[:16], identity=False)
+    both.wait()
+    start = time.time()
+    for part in images.split(16):
+        edits.edit(part, identity=False)
+    answers.put((start, time.time()))
+
+
+def timed(folder: Path, opener: Any, engine: Any, name: str) -> float:
+    """Pictures/s of a run, from when the first task was begun to the end: the start of workers is not counted."""
+    began: list[float] = []
+
+    def marked(order: Order, tasks: Iterator[Task]) -> Iterator[Report]:
+        for report in engine(order, tasks):
+            if not began:
+                rows = [row for part in report.parts for row in manifest.rows_of(order.run / part)]
+                began.append(time.perf_counter() - sum(row.seconds for row in rows))
+            yield report
+
+    done = run.bulk([str(folder / "in")], folder / name, opener, Wish(), {}, marked)
+    return done.edited / (time.perf_counter() - began[0])
+
+
+# The page
+
+
+def keep(name: str, part: dict[str, Any]) -> None:
+    """Put a part's figures into the file of all, and print them."""
+    figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    figures[name] = {**machine(), **part}
+    write_text(FIGURES, json.dumps(figures, indent=1) + "\n")
+    print(json.dumps({key: value for key, value in part.items() if key != "curves"}, indent=1))
+
+
+def page(figures: dict[str, Any]) -> str:
+    """The part of docs/performance.md that is about bulk edits."""
+    lines = ["## Bulk edits", ""]
+    if found := figures.get("speed"):
+        lines += [
+            f"`python benchmarks/bulk.py speed EDITOR`, {found['pictures']} avatars, seed {found['seed']}; {where(found)}. "
+            "Pictures a second from the first task on, and as a share of the better of the two ways to loop over the bare "
+            "model (encode, draw unedited, draw edited; tensors in memory, nothing laid into a picture or written):",
+            "",
+            "| | pictures/s | of the bare model |",
+            "|---|---|---|",
+            *(f"| {name} | {r:.1f} | {100 * found['of_bare'][name]:.0f} % |" for name, r in found["rates"].items()),
+            "",
+        ]
+    if found := figures.get("kills"):
+        lines += [
+            f"`python benchmarks/bulk.py kills`, seed {found['seed']}; {where(found)}: "
+            f"{found['kills_of_drivers'] + found['kills_of_workers']} kills (SIGKILL, {found['kills_of_drivers']} of "
+            f"drivers, {found['kills_of_workers']} of workers) at random moments over {found['pictures']} pictures, in "
+            f"{found['seconds']:.0f} s. Every picture is in the manifest once and on disk once and right, none was edited "
+            f"again after it was committed, no half file was left.",
+            "",
+        ]
+    if found := figures.get("memory"):
+        several = ", ".join(f"{mib:.0f} MiB for {int(count):,}" for count, mib in found["largest"].items())
+        lines += [
+            f"`python benchmarks/bulk.py memory`; {where(found)}: at most {several} pictures, without networks.",
+            "",
+            f"![resident memory by pictures done]({PLOT.relative_to('docs')})",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def where(part: dict[str, Any]) -> str:
+    """Where and when it was measured."""
+    return f"{part['cpu']}, {part['cores']} cores, {part['date']}"
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("kills", "memory", "speed", "page"))
+    parser.add_argument("editor", nargs="?", type=Path)
+    parser.add_argument("--pictures", type=int, nargs="*")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-ray", action="store_true")
+    given = parser.parse_args()
+    if given.part == "kills":
+        keep("kills", kills((given.pictures or [2000])[0], given.kills, given.seed))
+    elif given.part == "memory":
+        keep("memory", memory(given.pictures or [1000, 5000, 20000]))
+    elif given.part == "speed":
+        if given.editor is None:
+            parser.error("speed needs an editor file; `sdd train \"white hair\"` makes one")
+        keep("speed", speed(given.editor, (given.pictures or [320])[0], given.seed, not given.no_ray))
+    figures = json.loads(FIGURES.read_text("utf-8"))
+    if "memory" in figures:
+        plot(figures["memory"]["curves"])
+    text = PAGE.read_text("utf-8") if PAGE.exists() else "# Performance\n"
+    head, _, rest = text.partition("## Bulk edits")
+    after = rest.partition("\n## ")
+    write_text(PAGE, head.rstrip() + "\n\n" + page(figures) + (f"\n## {after[2]}" if after[1] else ""))
+
+
+if __name__ == "__main__":
+    main()
