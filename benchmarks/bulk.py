@@ -2,7 +2,7 @@
 
     python benchmarks/bulk.py kills                       50 kills over 2 000 pictures, about two minutes
     python benchmarks/bulk.py memory                      resident memory by number of pictures, and its plot
-    python benchmarks/bulk.py speed EDITOR.safetensors    pictures/s beside the bare model's, and Ray's; the machine alone
+    python benchmarks/bulk.py speed EDITOR.safetensors    pictures/s beside the bare model's; the machine alone
     python benchmarks/bulk.py page                        docs/performance.md from what was kept, as after each of these
 
 `kills` and `memory` are about everything but the networks: their editor exchanges red and blue, for `kills` at no more
@@ -19,7 +19,6 @@ import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -163,20 +162,18 @@ def committing(out: Path, most: float = 15) -> None:
 
 def children(process: int) -> list[int]:
     """Workers that a process has started."""
-    import psutil
-
     try:
-        found = psutil.Process(process).children()
-    except psutil.NoSuchProcess:
+        found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    except OSError:  # it has come to its end
         return []
-    return [child.pid for child in found if "spawn_main" in " ".join(child.cmdline())]
 
 
 # Memory
 
 
 def memory(counts: Sequence[int]) -> dict[str, Any]:
-    """Resident memory, MiB, while so many pictures are edited by one process of its own each: largest, and the curve."""
+    """Resident memory, MiB, while so many pictures are edited, in a process of its own each: largest, and curve."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
@@ -334,9 +331,10 @@ def page(figures: dict[str, Any]) -> str:
     lines = ["## Bulk edits", ""]
     if found := figures.get("speed"):
         lines += [
-            f"`python benchmarks/bulk.py speed EDITOR`, {found['pictures']} avatars, seed {found['seed']}; {where(found)}. "
-            "Pictures a second from the first task on, and as a share of the better of the two ways to loop over the bare "
-            "model (encode, draw unedited, draw edited; tensors in memory, nothing laid into a picture or written):",
+            f"`python benchmarks/bulk.py speed EDITOR`, {found['pictures']} avatars, seed {found['seed']}; "
+            f"{where(found)}. Pictures a second from the first task on, and as a share of the better of two ways to "
+            "loop over the bare model (encode, draw unedited, draw edited; tensors in memory, nothing laid into a "
+            "picture or written):",
             "",
             "| | pictures/s | of the bare model |",
             "|---|---|---|",
@@ -348,8 +346,8 @@ def page(figures: dict[str, Any]) -> str:
             f"`python benchmarks/bulk.py kills`, seed {found['seed']}; {where(found)}: "
             f"{found['kills_of_drivers'] + found['kills_of_workers']} kills (SIGKILL, {found['kills_of_drivers']} of "
             f"drivers, {found['kills_of_workers']} of workers) at random moments over {found['pictures']} pictures, in "
-            f"{found['seconds']:.0f} s. Every picture is in the manifest once and on disk once and right, none was edited "
-            f"again after it was committed, no half file was left.",
+            f"{found['seconds']:.0f} s. Every picture is in the manifest once and on disk once and right, none was "
+            f"edited again after it was committed, no half file was left.",
             "",
         ]
     if found := figures.get("memory"):
@@ -384,7 +382,7 @@ def main() -> None:
         keep("memory", memory(given.pictures or [1000, 5000, 20000]))
     elif given.part == "speed":
         if given.editor is None:
-            parser.error("speed needs an editor file; `sdd train \"white hair\"` makes one")
+            parser.error('speed needs an editor file; `sdd train "white hair"` makes one')
         keep("speed", speed(given.editor, (given.pictures or [320])[0], given.seed, not given.no_ray))
     figures = json.loads(FIGURES.read_text("utf-8"))
     if "memory" in figures:

@@ -79,7 +79,9 @@ def test_patterns_and_several_folders(tmp_path):
     bulk([f"{tmp_path}/in/*/*.png"], tmp_path / "pattern")
     check_tree(tmp_path / "pattern", 9)
     bulk([tmp_path / "in/a", tmp_path / "in/b"], tmp_path / "two")
-    assert {row["output"] for row in rows(tmp_path / "two")} == {f"{'abc'[i % 3]}/{i}.png" for i in range(9) if i % 3 < 2}
+    assert {row["output"] for row in rows(tmp_path / "two")} == {
+        f"{'abc'[i % 3]}/{i}.png" for i in range(9) if i % 3 < 2
+    }
 
 
 @pytest.mark.parametrize("struct", [False, True])
@@ -123,7 +125,9 @@ def write_tar(path, members):
 
 
 def test_a_tar_becomes_a_tar(tmp_path):
-    members = [(f"s/{i:03d}.{ext}", data) for i in range(40) for ext, data in (("bmp", encoded(i, "BMP")), ("json", b"{}"))]
+    members = [
+        (f"s/{i:03d}.{ext}", data) for i in range(40) for ext, data in (("bmp", encoded(i, "BMP")), ("json", b"{}"))
+    ]
     members[20] = (members[20][0], b"junk")
     members += [("../../up.png", encoded(99)), ("/abs.txt", b"t"), ("link.png", None)]
     write_tar(tmp_path / "x.tar", members)

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="bulk edits need pyarrow: pip install 'sdd[bulk]'")
 
-import cheap  # noqa: E402
-from cheap import check_tree, tree  # noqa: E402
-from sdd.apps.bulk import cluster, manifest, run  # noqa: E402
-from sdd.apps.pictures import Wish  # noqa: E402
-from sdd.errors import SddError  # noqa: E402
+import cheap
+from cheap import check_tree, tree
+from sdd.apps.bulk import cluster, run
+from sdd.apps.pictures import Wish
+from sdd.errors import SddError
 
 HERE = importlib.util.find_spec("ray") is not None
 

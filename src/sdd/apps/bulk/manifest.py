@@ -62,7 +62,9 @@ def arrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise SddError("`sdd bulk` writes its manifest with pyarrow; install it with: pip install 'sdd[bulk]'") from error
+        raise SddError(
+            "`sdd bulk` writes its manifest with pyarrow; install it with: pip install 'sdd[bulk]'"
+        ) from error
     return pyarrow
 
 
@@ -234,5 +236,3 @@ def _check_settings(path: Path, out: Path, settings: dict[str, Any]) -> None:
         if was != wish:
             said = f"{one_line(name, 40)} {one_line(repr(was), 60)}, not {one_line(repr(wish), 60)}"
             raise SddError(f"{out} holds edits that were made otherwise ({said}); name another folder with -o")
-
-

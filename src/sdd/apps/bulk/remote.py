@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from sdd.errors import SddError, guarded
 
@@ -28,8 +28,7 @@ def open_binary(path: str) -> Any:
         with guarded(path, "a file that can be opened"):
             return system.open_input_file(inner)
     try:
-        file: BinaryIO = Path(path).open("rb")
-        return file
+        return Path(path).open("rb")
     except OSError as error:
         raise SddError(f"{path} cannot be read ({error.strerror})") from error
 

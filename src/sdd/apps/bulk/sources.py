@@ -50,7 +50,7 @@ class Shard(Source, Protocol):
     path: str
 
     def assemble(self, pictures: Iterator[tuple[int, bytes | None]], path: Path) -> None:
-        """Write the result to `path`; `pictures` are those of all places in order, None for one that could not be edited."""
+        """Write the result to `path`; `pictures` are all of them in order, None for one that could not be edited."""
         ...
 
 
@@ -71,7 +71,9 @@ def discover(inputs: Sequence[str], out: Path, column: str | None = None) -> tup
         for path, name in found:
             lower = path.lower()
             if lower.endswith(PACKED):
-                raise SddError(f"{path} is compressed, so that no picture of it can be reached alone; unpack it to .tar")
+                raise SddError(
+                    f"{path} is compressed, so that no picture of it can be reached alone; unpack it to .tar"
+                )
             if not is_remote(path) and os.path.isdir(path):
                 folders.append(path)
             elif lower.endswith((*TABLES, *TARS)):

@@ -1,4 +1,4 @@
-"""Parquet files with a column of pictures: binary, or a struct with `bytes` as data sets on the Hugging Face hub have."""
+"""Parquet files with a column of pictures: binary, or a struct with `bytes` as data sets of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Table:
             start += length
 
     def assemble(self, pictures: Iterator[tuple[int, bytes | None]], path: Path) -> None:
-        """Write the result to `path`; `pictures` are those of all rows in order, None for one that could not be edited."""
+        """Write the result to `path`; `pictures` are those of all rows, in order, None for one that is broken."""
         pa, number = arrow(), 0
         with _opened(self.path) as file:
             schema = file.schema_arrow

@@ -101,7 +101,7 @@ class Tar:
         return not name.startswith(".") and PurePosixPath(name).suffix in SUFFIXES
 
     def assemble(self, pictures: Iterator[tuple[int, bytes | None]], path: Path) -> None:
-        """Write the result to `path`; `pictures` are all in order, None for one that could not be edited and is left out."""
+        """Write the result to `path`; `pictures` are all, in order, None for one that is broken and left out."""
         index = 0
         with _opened(self.path) as tar:
             names = {safe_name(member.name) for member in _members(tar, self.path)}
@@ -170,7 +170,7 @@ class _Bounded:
 @contextmanager
 def _opened(path: str) -> Iterator[tarfile.TarFile]:
     with open_binary(path) as raw:
-        with guarded(path, "a tar file that can be read"):
-            tar = tarfile.open(fileobj=cast(BinaryIO, _Bounded(raw)), mode="r:")  # uncompressed: it can be sought in
+        with guarded(path, "a tar file that can be read"):  # uncompressed, so that it can be sought in
+            tar = tarfile.open(fileobj=cast(BinaryIO, _Bounded(raw)), mode="r:")  # noqa: SIM115 (closed below)
         with tar:
             yield tar

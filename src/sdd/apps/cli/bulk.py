@@ -145,8 +145,8 @@ def _report(summary: Summary, out: Path) -> None:
         terminal.fail(f"and {summary.broken - len(summary.sentences)} more, which {summary.manifest} names")
     if summary.foreign:
         terminal.warn(
-            f"{summary.foreign} pictures come back far below those of the editor's domain, so that the edit may not fit "
-            f"them: see inversion_db in {summary.manifest}"
+            f"{summary.foreign} pictures come back far below those of the editor's domain, so that the edit may not "
+            f"fit them: see inversion_db in {summary.manifest}"
         )
     if summary.edited:
         say(f"wrote {summary.edited} pictures to {out}/ (inversion {summary.psnr / summary.edited:.1f} dB on average)")
