@@ -149,7 +149,8 @@ def _report(summary: Summary, out: Path) -> None:
             f"fit them: see inversion_db in {summary.manifest}"
         )
     if summary.edited:
-        say(f"wrote {summary.edited} pictures to {out}/ (inversion {summary.psnr / summary.edited:.1f} dB on average)")
+        many = "1 picture" if summary.edited == 1 else f"{summary.edited} pictures"
+        say(f"wrote {many} to {out}/ (inversion {summary.psnr / summary.edited:.1f} dB on average)")
     elif not summary.broken:
         say(f"nothing is left to edit: all {summary.before} pictures of {out}/ are done")
     if summary.edited and summary.before:
