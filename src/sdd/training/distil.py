@@ -172,6 +172,8 @@ def _card(
 ) -> dict[str, Any]:
     """What identifies a run; `whole` with fingerprints of all that a name alone does not tell."""
     name = teacher if isinstance(teacher, str) else getattr(teacher, "name", "custom") if teacher else domain.name
+    if name == domain.teacher and not isinstance(teacher, str):  # the domain's own, loaded before
+        name = domain.name
     return {
         "prompt": prompt,
         "domain": domain.name,

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +40,10 @@ from sdd.apps.cli.options import (
 from sdd.apps.cli.say import every, print_hqs, say
 from sdd.domains.embedded import EMBEDDED
 from sdd.errors import SddError
+
+if TYPE_CHECKING:
+    from sdd.domains.domain import Domain
+    from sdd.teachers.protocol import Teacher
 
 
 def _check_words(prompt: str, teacher: Any, force: bool) -> None:
@@ -108,8 +112,10 @@ def search(
 
 @app.command(epilog='Example: sdd train "white hair" -o white-hair.safetensors --levels medium,fine --set lr=0.002')
 def train(
-    prompt: Prompt,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The editor file; ./<prompt>.safetensors.")] = None,
+    prompt: Annotated[str, typer.Argument(help="What edited pictures should show; or a TOML file of prompts.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The editor file; ./<prompt>.safetensors. Of a list, its folder.")
+    ] = None,
     preset: Annotated[
         Preset, typer.Option(help="Ours, the paper's algorithm, or what its released code ran.")
     ] = Preset.default,
@@ -152,9 +158,9 @@ def train(
     ] = False,
 ) -> None:
     """Distil a prompt into an editor file. Ctrl-C keeps the last checkpoint; the same command resumes."""
-    prompt = check_prompt(prompt)
-    path = out or Path(f"{slugged(prompt)}.safetensors")
-    check_file(path)
+    prompt, several = check_prompt(prompt), prompt.lower().endswith(".toml")
+    path = out or Path("." if several else f"{slugged(prompt)}.safetensors")
+    (check_folder if several else check_file)(path)
     chosen = {
         "guidance": guidance,
         "timesteps": timesteps,
@@ -171,7 +177,49 @@ def train(
         given = {"teacher": teacher, "clip": clip, "ddpm": ddpm, "diffae": diffae}
         train_method(str(method), prompt, source_prompt, path, seed, force, domain, device, parts, given)
         return
+    if several:
+        if run is not None:
+            raise SddError("--run is the folder of one training; leave it out with a list of prompts")
+        _train_all(Path(prompt), path, options, parts, domain, teacher, vae, size, seed, device, force)
+        return
     _train(prompt, path, options, parts, run, domain, teacher, vae, size, seed, device, force)
+
+
+def _train_all(
+    file: Path, folder: Path, options: Any, parts: dict[str, str | None], domain: str | None, teacher: str | None,
+    vae: str | None, size: int | None, seed: int, device: str | None, force: bool,
+) -> None:  # fmt: skip
+    """Train every prompt of a list with one domain and one teacher; one that fails does not stop the others.
+
+    Raises:
+        SddError: the list is none, or what all share cannot be loaded.
+        typer.Exit: some could not be trained.
+    """
+    from sdd.apps import prompts
+    from sdd.device import pick_device
+    from sdd.training.distil import Interrupted
+
+    wanted = prompts.read(file)
+    where = pick_device(device)
+    place, guide = find_place(options, parts, domain, teacher, vae, size, where)
+    shared = prompts.shared(place), guide or find_teacher(None, None, place, where, options.precision)
+    failed = 0
+    for number, one in enumerate(wanted, 1):
+        say(f"{number} of {len(wanted)}: {one.prompt!r}")
+        try:
+            prompt, own = check_prompt(one.prompt), type(options).make(options, **one.options)
+            its = seed if one.seed is None else one.seed
+            check_file(folder / one.out)
+            _train(prompt, folder / one.out, own, parts, None, domain, teacher, vae, size, its, device, force, shared)
+        except Interrupted as stop:
+            raise KeyboardInterrupt(f"{stop}; editors that are done are not trained again") from stop
+        except Exception as error:  # whatever it is, it is of this prompt alone
+            failed += 1
+            why = str(error) if isinstance(error, SddError) else f"{type(error).__name__}: {error}"
+            terminal.fail(f"{one.prompt!r} was not trained: {why}")
+    say(f"{len(wanted) - failed} of {len(wanted)} editors are in {folder}/")
+    if failed:
+        raise typer.Exit(terminal.PARTLY if failed < len(wanted) else terminal.BAD_INPUT)
 
 
 def _train(
@@ -187,8 +235,13 @@ def _train(
     seed: int,
     device: str | None,
     force: bool,
+    shared: tuple[Domain, Teacher] | None = None,
 ) -> None:
-    """Check what can be checked, put the objects together, distil, and say what came of it."""
+    """Check what can be checked, put the objects together, distil, and say what came of it.
+
+    Args:
+        shared: the domain and the teacher where several prompts share them; an editor that is there is then done.
+    """
     import sdd
     from sdd.apps.overwrite import existing, refuse_other
     from sdd.device import pick_device
@@ -199,11 +252,14 @@ def _train(
     there = None if force else existing(path)
     refuse_other(path, there, prompt=prompt, seed=seed, config=options.model_dump(mode="json"))
     where = pick_device(device)
-    place, guide = find_place(options, parts, domain, teacher, vae, size, where)
+    place, guide = shared or find_place(options, parts, domain, teacher, vae, size, where)
     if guide is not None and not checked:
         _check_words(prompt, guide, force)
     whose = "" if place.backbone is None else place.backbone.generator_hash
     refuse_other(path, there, domain=place.name, generator=whose)
+    if shared and there is not None:
+        say(f"{path} is there already")
+        return
     started = time.perf_counter()
     with _words_were_checked(checked or guide is not None):
         editor = sdd.distill(
