@@ -1,5 +1,7 @@
 """A list of prompts to train one after another, from a TOML file.
 
+Texts, and tables of what is to be trained otherwise:
+
     prompts = ["white hair", "smile"]   # each becomes an editor of its name
 
     [[editor]]                          # one that is to be trained otherwise
@@ -58,7 +60,9 @@ def read(path: Path) -> list[Wanted]:
     prompts, tables = given.pop("prompts", []), given.pop("editor", [])
     if given or not isinstance(prompts, list) or not isinstance(tables, list):
         what = one_line(next(iter(given), "prompts"), 40)
-        raise SddError(f'{path} has prompts = ["white hair", ...] and tables [[editor]], and nothing else; see {what!r}')
+        raise SddError(
+            f'{path} has prompts = ["white hair", ...] and tables [[editor]], and nothing else; see {what!r}'
+        )
     found = [_wanted(path, {"prompt": prompt}) for prompt in prompts] + [_wanted(path, table) for table in tables]
     if not 1 <= len(found) <= MOST:
         raise SddError(f"{path} names {len(found)} prompts; it takes 1 to {MOST}")
@@ -87,5 +91,7 @@ def _wanted(path: Path, table: Any) -> Wanted:
         raise SddError(f"{path}: the seed of {said!r} is a whole number from 0 on, of at most 18 digits")
     for name in SHARED:
         if name in options:
-            raise SddError(f"{path}: {name} is the same for all prompts; give it on the command line (--set {name}=...)")
+            raise SddError(
+                f"{path}: {name} is the same for all prompts; give it on the command line (--set {name}=...)"
+            )
     return Wanted(prompt, Path(out), seed, options)

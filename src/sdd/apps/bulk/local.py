@@ -50,7 +50,7 @@ class Crew:
 
 
 def crew(device: str | None, workers: int | None) -> Crew:
-    """Workers for this machine: one for each GPU; on a CPU one for two cores, which computes on both."""
+    """Workers for this machine: one for each GPU; on a CPU one for two cores, which computes on both, at most eight."""
     import torch
 
     from sdd.device import pick_device
@@ -61,7 +61,7 @@ def crew(device: str | None, workers: int | None) -> Crew:
         devices: list[str | None] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         many = workers or len(devices)
         return Crew(tuple(devices[i % len(devices)] for i in range(many)), 1 + max(1, cores // many))
-    many = workers or (1 if found.type != "cpu" else max(1, cores // 2))
+    many = workers or (1 if found.type != "cpu" else min(8, max(1, cores // 2)))
     each = max(1, cores // many)
     return Crew((str(found),) * many, 1 + each, each if found.type == "cpu" else None)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import threading
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,12 +95,14 @@ class Parts:
         self.out, self.state = out, out / STATE
         _check_settings(self.state / "settings.json", out, settings)
         self.state.mkdir(parents=True, exist_ok=True)
-        for folder in list(self.state.glob("run-*")):
+        for folder in list(self.state.glob("run-[0-9]*")):
             if not folder.name.endswith(_ENDED):
-                folder = folder.rename(folder.with_name(folder.name + _ENDED))
-                for half in folder.glob(".*"):  # what it was writing when it was killed
+                ended = folder.with_name(folder.name + _ENDED)
+                with suppress(FileNotFoundError):  # another run may begin at this moment
+                    folder.rename(ended)
+                for half in ended.glob(".*"):  # what it was writing when it was killed
                     half.unlink(missing_ok=True)
-        number = 1 + max((int(f.name[4:].removesuffix(_ENDED)) for f in self.state.glob("run-*")), default=0)
+        number = 1 + max((int(f.name[4:].removesuffix(_ENDED)) for f in self.state.glob("run-[0-9]*")), default=0)
         self.run = self.state / f"run-{number:05d}"
         try:
             self.run.mkdir()
@@ -108,8 +110,8 @@ class Parts:
             raise taken_over(out) from error
 
     def __iter__(self) -> Iterator[Path]:
-        """All parts, in the order of the runs and their tasks."""
-        for folder in sorted(self.state.glob("run-*")):
+        """All parts that are committed, in the order of the runs and their tasks."""
+        for folder in sorted(self.state.glob("run-[0-9]*")):
             yield from sorted(folder.glob("*.parquet"))
 
     def done(self) -> set[tuple[str, int]]:
@@ -147,7 +149,7 @@ def whole(run: Path, target: Path) -> Iterator[Path]:
         SddError: another run has begun since, the target is no regular file, or the disk is full.
     """
     out = run.parent.parent
-    aside = run / f".{os.getpid()}-{threading.get_ident()}"
+    aside = run / f".{uuid.uuid4().hex}"  # as no other machine calls one
     try:
         yield aside
         if target.parent != run:
