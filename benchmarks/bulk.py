@@ -174,7 +174,8 @@ def children(process: int) -> list[int]:
 
 def memory(counts: Sequence[int]) -> dict[str, Any]:
     """Resident memory, MiB, while so many pictures are edited, in a process of its own each: largest, and curve."""
-    curves: dict[str, list[tuple[int, float]]] = {}
+    kept = json.loads(FIGURES.read_text("utf-8")).get("memory", {}) if FIGURES.exists() else {}
+    curves: dict[str, list[tuple[int, float]]] = kept.get("curves", {})  # of other counts, measured before
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             write_pictures(Path(folder) / "in", count)
@@ -190,6 +191,7 @@ def memory(counts: Sequence[int]) -> dict[str, Any]:
                 curves[str(count)] = json.load(pipe)
             os.waitpid(child, 0)
         print(f"{count} pictures: at most {max(m for _, m in curves[str(count)]):.0f} MiB", file=sys.stderr)
+    curves = dict(sorted(curves.items(), key=lambda curve: int(curve[0])))
     return {"curves": curves, "largest": {count: max(m for _, m in curve) for count, curve in curves.items()}}
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME, STATE = "manifest.parquet", ".sdd-bulk"  # in the output folder
 EDITED, BROKEN = "edited", "broken"
-GROUP = 20_000  # rows of the manifest that are written together
+GROUP = 4_000  # rows of the manifest that are written together
 _ENDED = ".ended"  # of the folder of a run that can commit nothing more
 
 
