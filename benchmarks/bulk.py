@@ -3,6 +3,7 @@
     python benchmarks/bulk.py kills                       50 kills over 2 000 pictures, about two minutes
     python benchmarks/bulk.py memory                      resident memory by number of pictures, and its plot
     python benchmarks/bulk.py speed EDITOR.safetensors    pictures/s beside the bare model's; the machine alone
+    python benchmarks/bulk.py ray EDITOR.safetensors      pictures/s of Ray beside the local engine's; the same
     python benchmarks/bulk.py page                        docs/performance.md from what was kept, as after each of these
 
 `kills` and `memory` are about everything but the networks: their editor exchanges red and blue, for `kills` at no more
@@ -20,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from torch import Tensor
 from sdd.apps.bulk import cluster, local, manifest, run
 from sdd.apps.bulk.task import Report, Task
 from sdd.apps.bulk.work import Order
+from sdd.apps.cli.bulk import _open
 from sdd.apps.pictures import Edits, Wish
 from sdd.editor import Edit
 from sdd.evaluate.machine import machine
@@ -232,74 +234,65 @@ def plot(curves: dict[str, list[tuple[int, float]]]) -> None:
 # Speed
 
 
-def speed(editor: Path, count: int, seed: int, with_ray: bool) -> dict[str, Any]:
-    """Pictures/s of the bare model in a loop, of the local engine and of Ray; all with two workers of one core each.
+def speed(editor: Path, count: int, rounds: int, seed: int) -> dict[str, Any]:
+    """Pictures/s of the bare model in a loop and of the local engine, in turns, in one process that is warm.
 
-    The bare model is what an edit asks of the networks: encode, draw unedited and edited, of tensors in memory.
+    The bare model is what an edit asks of the networks: encode, draw unedited, draw edited, of tensors in memory.
     """
-    from sdd.apps.cli.bulk import _open
+    opener, images = partial(_open, [editor.absolute()], None, {}), portraits(count, seed)
+    edits = opener("cpu")
+    rates: dict[str, list[float]] = {"bare model": [], "local engine": []}
+    with tempfile.TemporaryDirectory() as folder:
+        write_portraits(Path(folder) / "in", images)
+        engine = partial(local.run, crew=local.crew("cpu", 1))
+        bare(edits, images[:32])
+        for i in range(rounds):
+            rates["bare model"].append(bare(edits, images))
+            rates["local engine"].append(timed(Path(folder), lambda device: edits, engine, str(i)))
+            print({name: round(each[-1], 1) for name, each in rates.items()}, file=sys.stderr)
+    shares = [b / a for a, b in zip(*rates.values(), strict=True)]
+    return {"pictures": count, "rounds": rounds, "seed": seed, "rates": rates, "share": statistics.median(shares)}
+
+
+def ray(editor: Path, count: int, seed: int) -> dict[str, Any]:
+    """Pictures/s of the local engine and of Ray on a cluster of this machine, with two workers of one core each."""
+    opener, images = partial(_open, [editor.absolute()], None, {}), portraits(count, seed)
+    engines: dict[str, Any] = {
+        "local, 2 processes": partial(local.run, crew=local.Crew(("cpu", "cpu"), 2, 1)),
+        "ray, 2 workers": partial(cluster.run, workers=2, device="cpu"),
+    }
+    rates = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_portraits(Path(folder) / "in", images)
+        for name, engine in engines.items():
+            rates[name] = timed(Path(folder), opener, engine, name)
+            print(name, rates[name], file=sys.stderr)
+    first, second = rates.values()
+    return {"pictures": count, "seed": seed, "rates": rates, "share": second / first}
+
+
+def portraits(count: int, seed: int) -> Tensor:
+    """Avatars, (count, 3, S, S)."""
     from sdd.domains import avatars
     from sdd.domains.avatars.truth import AVATARS
+
+    return avatars.render(list(AVATARS.people(seed, 0, count)))
+
+
+def write_portraits(folder: Path, images: Tensor) -> None:
+    """One file each."""
     from sdd.io.pictures.write import save_png
 
-    opener = partial(_open, [editor.absolute()], None, {})
-    engines: dict[str, Callable[[Order, Iterator[Task]], Iterator[Report]]] = {
-        "local, 2 processes": partial(local.run, crew=local.Crew(("cpu", "cpu"), 2, 1)),
-        "local, 1 process": partial(local.run, crew=local.crew("cpu", 1)),
-    }
-    if with_ray:
-        engines["ray, 2 workers"] = partial(cluster.run, workers=2, device="cpu")
-    images = avatars.render(list(AVATARS.people(seed, 0, count)))
-    rates: dict[str, list[float]] = {"bare model, 2 threads": [bare(opener, images)]}
-    rates["bare model, 2 processes"] = [bare_processes(opener, images)]
-    with tempfile.TemporaryDirectory() as folder:
-        for i, image in enumerate(images):
-            save_png(image, Path(folder) / "in" / f"{i:05d}.png")
-        for name, engine in engines.items():
-            rates[name] = [timed(Path(folder), opener, engine, name)]
-            print(name, rates[name], file=sys.stderr)
-    rates["bare model, 2 processes"].append(bare_processes(opener, images))
-    found = {name: statistics.mean(several) for name, several in rates.items()}
-    best = max(rate for name, rate in found.items() if name.startswith("bare"))
-    return {"pictures": count, "seed": seed, "rates": found, "of_bare": {name: r / best for name, r in found.items()}}
+    for i, image in enumerate(images):
+        save_png(image, folder / f"{i:05d}.png")
 
 
-def bare(opener: Callable[[str | None], Any], images: Tensor) -> float:
+def bare(edits: Any, images: Tensor) -> float:
     """Pictures/s of the networks alone, in a loop."""
-    edits = opener("cpu")
-    edits.edit(images[:16], identity=False)
     began = time.perf_counter()
     for part in images.split(16):
         edits.edit(part, identity=False)
     return len(images) / (time.perf_counter() - began)
-
-
-def bare_processes(opener: Callable[[str | None], Any], images: Tensor) -> float:
-    """The same by two processes of one thread each, half the pictures each."""
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")
-    answers: Any = context.SimpleQueue()
-    both = context.Barrier(2)
-    halves = images.chunk(2)
-    processes = [context.Process(target=_bare, args=(opener, half.numpy(), both, answers)) for half in halves]
-    for process in processes:
-        process.start()
-    spans = [answers.get() for _ in processes]
-    for process in processes:
-        process.join()
-    return len(images) / (max(end for _, end in spans) - min(start for start, _ in spans))
-
-
-def _bare(opener: Callable[[str | None], Any], values: Any, both: Any, answers: Any) -> None:
-    torch.set_num_threads(1)
-    edits, images = opener("cpu"), torch.from_numpy(values)
-    edits.edit(images[:16], identity=False)
-    both.wait()
-    start = time.time()
-    for part in images.split(16):
-        edits.edit(part, identity=False)
-    answers.put((start, time.time()))
 
 
 def timed(folder: Path, opener: Any, engine: Any, name: str) -> float:
@@ -332,15 +325,20 @@ def page(figures: dict[str, Any]) -> str:
     """The part of docs/performance.md that is about bulk edits."""
     lines = ["## Bulk edits", ""]
     if found := figures.get("speed"):
+        model, engine = (statistics.median(rates) for rates in found["rates"].values())
         lines += [
-            f"`python benchmarks/bulk.py speed EDITOR`, {found['pictures']} avatars, seed {found['seed']}; "
-            f"{where(found)}. Pictures a second from the first task on, and as a share of the better of two ways to "
-            "loop over the bare model (encode, draw unedited, draw edited; tensors in memory, nothing laid into a "
-            "picture or written):",
+            f"`python benchmarks/bulk.py speed EDITOR`, {found['rounds']} rounds of {found['pictures']} avatars, seed "
+            f"{found['seed']}; {where(found)}: {engine:.1f} pictures a second, from file to file, where a loop over "
+            f"the bare model makes {model:.1f} (encode, draw unedited, draw edited; tensors in memory, nothing laid into a "
+            f"picture or written): {100 * found['share']:.0f} % of it, as the median of the rounds.",
             "",
-            "| | pictures/s | of the bare model |",
-            "|---|---|---|",
-            *(f"| {name} | {r:.1f} | {100 * found['of_bare'][name]:.0f} % |" for name, r in found["rates"].items()),
+        ]
+    if found := figures.get("ray"):
+        rates = ", ".join(f"{name} {rate:.1f}" for name, rate in found["rates"].items())
+        lines += [
+            f"`python benchmarks/bulk.py ray EDITOR`, {found['pictures']} avatars, seed {found['seed']}; "
+            f"{where(found)}. Pictures a second once the first worker has begun: {rates}; Ray has {100 * found['share']:.0f} % of the "
+            f"local engine's.",
             "",
         ]
     if found := figures.get("kills"):
@@ -371,21 +369,24 @@ def where(part: dict[str, Any]) -> str:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("kills", "memory", "speed", "page"))
+    parser.add_argument("part", choices=("kills", "memory", "speed", "ray", "page"))
     parser.add_argument("editor", nargs="?", type=Path)
     parser.add_argument("--pictures", type=int, nargs="*")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-ray", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     if given.part == "kills":
         keep("kills", kills((given.pictures or [2000])[0], given.kills, given.seed))
     elif given.part == "memory":
         keep("memory", memory(given.pictures or [1000, 5000, 20000]))
-    elif given.part == "speed":
+    elif given.part in ("speed", "ray"):
         if given.editor is None:
-            parser.error('speed needs an editor file; `sdd train "white hair"` makes one')
-        keep("speed", speed(given.editor, (given.pictures or [320])[0], given.seed, not given.no_ray))
+            parser.error(f'{given.part} needs an editor file; `sdd train "white hair"` makes one')
+        if given.part == "speed":
+            keep("speed", speed(given.editor, (given.pictures or [128])[0], given.rounds, given.seed))
+        else:
+            keep("ray", ray(given.editor, (given.pictures or [320])[0], given.seed))
     figures = json.loads(FIGURES.read_text("utf-8"))
     if "memory" in figures:
         plot(figures["memory"]["curves"])
