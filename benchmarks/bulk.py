@@ -329,16 +329,16 @@ def page(figures: dict[str, Any]) -> str:
         lines += [
             f"`python benchmarks/bulk.py speed EDITOR`, {found['rounds']} rounds of {found['pictures']} avatars, seed "
             f"{found['seed']}; {where(found)}: {engine:.1f} pictures a second, from file to file, where a loop over "
-            f"the bare model makes {model:.1f} (encode, draw unedited, draw edited; tensors in memory, nothing laid into a "
-            f"picture or written): {100 * found['share']:.0f} % of it, as the median of the rounds.",
+            f"the bare model makes {model:.1f} (encode, draw unedited, draw edited; tensors in memory, nothing laid into "
+            f"a picture or written): {100 * found['share']:.0f} % of it, as the median of the rounds.",
             "",
         ]
     if found := figures.get("ray"):
         rates = ", ".join(f"{name} {rate:.1f}" for name, rate in found["rates"].items())
         lines += [
             f"`python benchmarks/bulk.py ray EDITOR`, {found['pictures']} avatars, seed {found['seed']}; "
-            f"{where(found)}. Pictures a second once the first worker has begun: {rates}; Ray has {100 * found['share']:.0f} % of the "
-            f"local engine's.",
+            f"{where(found)}. Pictures a second once the first worker has begun: {rates}; Ray has "
+            f"{100 * found['share']:.0f} % of the local engine's.",
             "",
         ]
     if found := figures.get("kills"):
