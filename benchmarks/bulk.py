@@ -329,8 +329,8 @@ def page(figures: dict[str, Any]) -> str:
         lines += [
             f"`python benchmarks/bulk.py speed EDITOR`, {found['rounds']} rounds of {found['pictures']} avatars, seed "
             f"{found['seed']}; {where(found)}: {engine:.1f} pictures a second, from file to file, where a loop over "
-            f"the bare model makes {model:.1f} (encode, draw unedited, draw edited; tensors in memory, nothing laid into "
-            f"a picture or written): {100 * found['share']:.0f} % of it, as the median of the rounds.",
+            f"the bare model makes {model:.1f} (encode, draw unedited, draw edited; tensors in memory, nothing laid "
+            f"into a picture or written): {100 * found['share']:.0f} % of it, as the median of the rounds.",
             "",
         ]
     if found := figures.get("ray"):

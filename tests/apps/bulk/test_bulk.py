@@ -281,6 +281,15 @@ def test_workers_that_die_are_replaced(tmp_path, monkeypatch):
     assert sum((tmp_path / "out" / row["output"]).is_file() for row in found if row["output"]) == 60
 
 
-def test_workers_that_cannot_begin_say_why(tmp_path):
+def test_workers_that_cannot_begin_say_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "START", "fork")
     with pytest.raises(SddError, match="no such editor"):
         bulk([tree(tmp_path / "in", 3)], tmp_path / "out", engine=two_processes, opener=cheap.missing)
+
+
+@pytest.mark.slow
+def test_processes_that_begin_anew(tmp_path):
+    """As users have them: each imports torch, and opens its own editor."""
+    tree(tmp_path / "in", 60)
+    assert bulk([tmp_path / "in"], tmp_path / "out", engine=two_processes).edited == 60
+    check_tree(tmp_path / "out", 60)
