@@ -141,6 +141,9 @@ def test_a_tar_becomes_a_tar(tmp_path):
         assert np.array_equal(pixels(found[f"s/{i:03d}.png"]), exchanged(i))
     assert {row["member"] for row in rows(tmp_path / "out") if row["status"] == "broken"} == {"s/010.bmp"}
     assert bulk([tmp_path / "x.tar"], tmp_path / "out", opener=cheap.missing).edited == 0
+    assert bulk([tmp_path / "x.tar"], tmp_path / "some", column="bmp").edited == 39
+    with tarfile.open(tmp_path / "some/x.tar") as result:
+        assert result.extractfile("up.png").read() == encoded(99)  # of another extension: as it is
 
 
 def test_hostile_tars_are_one_sentence(tmp_path):

@@ -28,6 +28,7 @@ from sdd.apps.bulk.work import Order, Worker
 from sdd.errors import SddError, one_line
 
 START = "spawn"  # a network that has computed in a process does not survive its fork
+MOST = 8  # threads of a worker, and workers of a CPU, that nobody asked for
 AHEAD = 2  # tasks for each thread: one that it is at, and one that waits
 DEATHS = 2  # of processes at one task, before its pictures are tried alone; then at one of these, before it is broken
 HOPELESS = 5  # deaths of each process without an answer of any, before the run stops
@@ -60,10 +61,10 @@ def crew(device: str | None, workers: int | None) -> Crew:
     if found.type == "cuda" and (device is None or device == "cuda"):
         devices: list[str | None] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         many = workers or len(devices)
-        return Crew(tuple(devices[i % len(devices)] for i in range(many)), 1 + max(1, cores // many))
-    many = workers or (1 if found.type != "cpu" else min(8, max(1, cores // 2)))
+        return Crew(tuple(devices[i % len(devices)] for i in range(many)), 1 + min(MOST, max(1, cores // many)))
+    many = workers or (1 if found.type != "cpu" else min(MOST, max(1, cores // 2)))
     each = max(1, cores // many)
-    return Crew((str(found),) * many, 1 + each, each if found.type == "cpu" else None)
+    return Crew((str(found),) * many, 1 + min(MOST, each), each if found.type == "cpu" else None)
 
 
 def run(order: Order, tasks: Iterator[Task], crew: Crew) -> Iterator[Report]:
