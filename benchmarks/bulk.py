@@ -235,40 +235,40 @@ def plot(curves: dict[str, list[tuple[int, float]]]) -> None:
 
 
 def speed(editor: Path, count: int, rounds: int, seed: int) -> dict[str, Any]:
-    """The bare model in a loop and the local engine, in turns, in one process that is warm; networks on one core.
+    """Networks, the editor and the local engine, in turns, in one process that is warm; networks on one core.
 
-    The bare model is what an edit asks of the networks: encode, draw unedited, draw edited, of tensors in memory.
+    `networks` is what an edit asks of them: encode, draw unedited, draw edited. `editor` is that and the blend, of
+    tensors in memory. `engine` is from file to file.
 
     Returns:
-        Pictures a second, and a second of computing by all threads together (which other work on the machine does not
-        change much), in each round; the medians of the engine's shares of the bare model's.
+        Pictures a second, and pictures a second of computing by all threads together (which other work on the machine
+        does not change much), in each round; and of both the engine's share of the others', as medians of the rounds.
     """
     torch.set_num_threads(1)
     opener, images = partial(_open, [editor.absolute()], None, {}), portraits(count, seed)
     edits = opener("cpu")
-    rates: dict[str, list[tuple[float, float]]] = {"bare model": [], "local engine": []}
+    engine = partial(local.run, crew=local.Crew(("cpu",), 2, 1))
+    rates: dict[str, list[tuple[float, float]]] = {"networks": [], "editor": [], "engine": []}
     with tempfile.TemporaryDirectory() as folder:
         write_portraits(Path(folder) / "in", images)
-        engine = partial(local.run, crew=local.Crew(("cpu",), 2, 1))
-        bare(edits, images[:32])
+        write_portraits(Path(folder) / "few" / "in", images[:8])
+        timed(Path(folder) / "few", lambda device: edits, engine, "out")  # warm
         for i in range(rounds):
             for name, work in (
-                ("bare model", lambda: bare(edits, images)),
-                ("local engine", lambda: timed(Path(folder), lambda device: edits, engine, str(i))),  # noqa: B023
+                ("networks", lambda: looped(partial(edits.edit, identity=False), images)),
+                ("editor", lambda: looped(edits, images)),
+                ("engine", lambda: timed(Path(folder), lambda device: edits, engine, str(i))),  # noqa: B023
             ):
                 began = time.process_time()
                 rates[name].append((work(), count / (time.process_time() - began)))
                 print(name, rates[name][-1], file=sys.stderr)
-    pairs = list(zip(*rates.values(), strict=True))
-    shares = [statistics.median(engine[i] / model[i] for model, engine in pairs) for i in (0, 1)]
-    return {
-        "pictures": count,
-        "rounds": rounds,
-        "seed": seed,
-        "rates": rates,
-        "share": shares[0],
-        "share_cpu": shares[1],
+    shares = {
+        name: [
+            statistics.median(e[i] / r[i] for e, r in zip(rates["engine"], rates[name], strict=True)) for i in (0, 1)
+        ]
+        for name in ("networks", "editor")
     }
+    return {"pictures": count, "rounds": rounds, "seed": seed, "rates": rates, "shares": shares}
 
 
 def ray(editor: Path, count: int, seed: int) -> dict[str, Any]:
@@ -304,11 +304,11 @@ def write_portraits(folder: Path, images: Tensor) -> None:
         save_png(image, folder / f"{i:05d}.png")
 
 
-def bare(edits: Any, images: Tensor) -> float:
-    """Pictures/s of the networks alone, in a loop."""
+def looped(edit: Any, images: Tensor) -> float:
+    """Pictures/s of what edits tensors, in a loop."""
     began = time.perf_counter()
     for part in images.split(16):
-        edits.edit(part, identity=False)
+        edit(part)
     return len(images) / (time.perf_counter() - began)
 
 
@@ -342,15 +342,25 @@ def page(figures: dict[str, Any]) -> str:
     """The part of docs/performance.md that is about bulk edits."""
     lines = ["## Bulk edits", ""]
     if found := figures.get("speed"):
-        model, engine = (statistics.median(wall for wall, _ in rates) for rates in found["rates"].values())
         lines += [
             f"`python benchmarks/bulk.py speed EDITOR`, {found['rounds']} rounds of {found['pictures']} avatars, seed "
-            f"{found['seed']}; {where(found)}: {engine:.1f} pictures a second, from file to file, where a loop over "
-            f"the bare model makes {model:.1f} (encode, draw unedited, draw edited; tensors in memory, nothing laid "
-            f"into a picture or written), networks on one core: {100 * found['share']:.0f} % of it by the clock and "
-            f"{100 * found['share_cpu']:.0f} % by the computing of all threads, medians of the rounds.",
+            f"{found['seed']}, networks on one core; {where(found)}. By the clock, and by the computing of all "
+            "threads, which other work on the machine disturbs less; medians of the rounds:",
             "",
+            "| | pictures/s | pictures/s of computing | the engine has of it |",
+            "|---|---|---|---|",
         ]
+        said = {
+            "networks": "networks alone: encode, draw unedited, draw edited",
+            "editor": "the editor called in a loop, tensors in memory",
+            "engine": "`sdd bulk`, from file to file",
+        }
+        for name, rates in found["rates"].items():
+            clock, computing = (statistics.median(rate[i] for rate in rates) for i in (0, 1))
+            shares = found["shares"].get(name, [])
+            share = ", ".join(f"{100 * s:.0f} %" for s in shares)
+            lines.append(f"| {said[name]} | {clock:.1f} | {computing:.1f} | {share} |")
+        lines.append("")
     if found := figures.get("ray"):
         rates = ", ".join(f"{name} {rate:.1f}" for name, rate in found["rates"].items())
         lines += [
