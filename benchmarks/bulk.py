@@ -343,7 +343,7 @@ def page(figures: dict[str, Any]) -> str:
     lines = ["## Bulk edits", ""]
     if found := figures.get("speed"):
         lines += [
-            f"`python benchmarks/bulk.py speed EDITOR`, {found['rounds']} rounds of {found['pictures']} avatars, seed "
+            f"`python benchmarks/bulk.py speed EDITOR`, rounds: {found['rounds']}, {found['pictures']} avatars each, seed "
             f"{found['seed']}, networks on one core; {where(found)}. By the clock, and by the computing of all "
             "threads, which other work on the machine disturbs less; medians of the rounds:",
             "",
