@@ -343,8 +343,8 @@ def page(figures: dict[str, Any]) -> str:
     lines = ["## Bulk edits", ""]
     if found := figures.get("speed"):
         lines += [
-            f"`python benchmarks/bulk.py speed EDITOR`, rounds: {found['rounds']}, {found['pictures']} avatars each, seed "
-            f"{found['seed']}, networks on one core; {where(found)}. By the clock, and by the computing of all "
+            f"`python benchmarks/bulk.py speed EDITOR`, rounds: {found['rounds']}, {found['pictures']} avatars each, "
+            f"seed {found['seed']}, networks on one core; {where(found)}. By the clock, and by the computing of all "
             "threads, which other work on the machine disturbs less; medians of the rounds:",
             "",
             "| | pictures/s | pictures/s of computing | the engine has of it |",
