@@ -17,12 +17,12 @@ class LinearEncoder(nn.Module):
 
     def __init__(self, images, codes):
         super().__init__()
-        x = torch.cat([images.flatten(1), torch.ones(len(images), 1)], 1)
+        x = torch.cat([images.flatten(1), torch.ones(images.shape[0], 1)], 1)
         self.register_buffer("weight", torch.linalg.pinv(x, rtol=1e-3) @ codes.flatten(1))
         self.shape = codes.shape[1:]
 
     def forward(self, images):
-        x = torch.cat([images.flatten(1), torch.ones(len(images), 1)], 1)
+        x = torch.cat([images.flatten(1), torch.ones(images.shape[0], 1)], 1)
         return (x @ self.weight).unflatten(1, self.shape)
 
 

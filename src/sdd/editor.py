@@ -6,15 +6,17 @@ edited = editor(images, strength=0.8)
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from sdd import editor_file, given, strengths
+from sdd import card, editor_file, given, strengths
 from sdd.beyond.blend import blend
 from sdd.device import pick_device
 from sdd.domains import library
@@ -22,6 +24,7 @@ from sdd.domains.domain import Domain
 from sdd.editor_file import EditorInfo
 from sdd.errors import SddError
 from sdd.given import File, Images, Picture, Pictures
+from sdd.io import hub
 from sdd.io.pictures.shape import resize as reduce
 from sdd.io.pictures.shape import square
 from sdd.manipulators import kinds
@@ -32,6 +35,7 @@ from sdd.nets.resize import resize
 from sdd.strengths import Parsed, Strength, Strengths
 from sdd.teachers.load import load_teacher
 
+SAMPLES = 4  # pictures of a card
 Progress = Callable[[int, int], None]  # called with (images done, images in all)
 
 
@@ -138,6 +142,12 @@ class Editor:
                 f"the editor {self.info.prompt!r} was made for generator {self.info.generator[:12]} of domain "
                 f"{self.info.domain!r}, but the generator of domain {domain.name!r} is {found[:12]}; "
                 f"use the domain it was made for, or train it again on this one"
+            )
+        if self.info.needs.get("encoder", "") not in ("", domain.stylegan.encoder_hash):
+            warnings.warn(
+                f"the editor {self.info.prompt!r} was made with another encoder than that of domain {domain.name!r} "
+                f"here; its edits may differ",
+                stacklevel=2,
             )
 
     def to(self, device: torch.device | str) -> Editor:
@@ -255,6 +265,63 @@ class Editor:
         """
         info, learned = editor_file.read(Path(path))
         return cls(learned, info, library.get(domain) if isinstance(domain, str) else domain)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, domain: Domain | str | None = None, **options: Any) -> Editor:
+        """The editor of a repository on the Hugging Face hub, or of a folder that `save_pretrained` wrote.
+
+        Args:
+            name: `user/name`, or a folder.
+            domain: as in `load`.
+            options: revision, token, cache_dir, force_download, local_files_only, as huggingface_hub has them.
+
+        Raises:
+            SddError: there is no such repository or file, or see `load`.
+        """
+        return cls.load(hub.download(name, **options), domain)
+
+    def save_pretrained(self, folder: str | Path, pictures: Tensor | None = None, repo: str = "you/editor") -> None:
+        """Write the editor and its card, README.md with curve and samples, into a folder.
+
+        Args:
+            pictures: (N, 3, H, W) in [-1, 1] to show edits of; None for four held-out ones of its domain.
+            repo: where the card says that it is found.
+
+        Raises:
+            SddError: the folder cannot be written, or what the editor needs is not here.
+        """
+        if pictures is None:
+            pictures = torch.zeros(0) if self.domain is None else self.domain.images(SAMPLES, 0, "test").clamp(-1, 1)
+        rows = list[tuple[str, Tensor]]()
+        if len(pictures):
+            edits = [(f"strength {s:g}", self(pictures, strength=s)) for s in (0.5, 1.0)]
+            rows = [("the pictures as they are", pictures), *edits]
+        self.save(Path(folder) / hub.FILE)
+        card.write(Path(folder), self.info, rows, repo, hub.FILE)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        pictures: Tensor | None = None,
+        commit_message: str = "Upload an editor",
+        private: bool | None = None,
+        **options: Any,
+    ) -> str:
+        """Upload the editor and its card to the Hugging Face hub; the commit's address.
+
+        Args:
+            repo_id: `user/name`; made if there is none.
+            pictures: as in `save_pretrained`.
+            private: whether a new repository is; None for the account's default.
+            options: token, branch, create_pr, as huggingface_hub has them.
+
+        Raises:
+            SddError: the hub refuses or cannot be reached.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, pictures, repo_id)
+            return hub.upload(Path(folder), repo_id, commit_message, private, **options)
 
     def __repr__(self) -> str:
         kind = self.info.manipulator.get("kind")

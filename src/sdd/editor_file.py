@@ -19,7 +19,7 @@ from sdd.errors import SddError, guarded
 from sdd.io.files import write_bytes
 from sdd.manipulators.kinds import learned_of
 
-FORMAT = 2
+FORMAT = 3
 SAID = "said"  # the tensor that holds an editor's description, where tensors alone are kept
 MAX_HQS = 10_000  # timesteps of a saved curve; the longest schedule in use has 1000
 
@@ -50,6 +50,8 @@ class EditorInfo(BaseModel):
         prompt: the target text; empty for an imported mapper whose text is not known.
         domain: name of the domain it edits.
         generator: SHA-256 of the tensors of the generator it was made for; empty for a manipulator without one.
+        needs: the same of what else it was made with and is used with again, by name: the encoder, say. (A one-step
+            editor has its teacher's U-Net in `manipulator`.)
         manipulator: `kind` and arguments (`sdd.manipulators.kinds`).
         crop: which part of a photo its pictures show (`sdd.io.pictures.crop`); None takes a picture whole.
         strength: the learned change is multiplied by this at strength 1.
@@ -71,6 +73,7 @@ class EditorInfo(BaseModel):
     prompt: Text
     domain: Text
     generator: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    needs: dict[Text, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict, max_length=20)
     manipulator: dict[str, Any]
     crop: str | None = Field(default=None, max_length=20)
     strength: float = 1.0

@@ -19,6 +19,7 @@ All functions are pure; pictures are float32 (3, H, W) or (B, 3, H, W) in [-1, 1
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,21 +120,30 @@ def blend(
     return result
 
 
-def change_region(edited: Tensor, unedited: Tensor, how: Blending = DEFAULT) -> tuple[Tensor, Tensor]:
+def connected(found: Tensor, within: Tensor) -> Tensor:
+    """All that hangs together with what was `found`, inside `within`: booleans (B, 1, h, w)."""
+    while True:
+        larger = _dilated(found) & within
+        if torch.equal(larger, found):
+            return found
+        found = larger
+
+
+def change_region(
+    edited: Tensor,
+    unedited: Tensor,
+    how: Blending = DEFAULT,
+    connect: Callable[[Tensor, Tensor], Tensor] = connected,
+) -> tuple[Tensor, Tensor]:
     """Where the edit is, and where it is for certain: (B, 1, h, w) each, in [0, 1], exactly 0 where it is not.
 
-    The second is the first before it is smoothed outwards.
+    The second is the first before it is smoothed outwards. `connect` is `connected`, or what computes the same.
     """
     unit = max(1, round(min(edited.shape[-2:]) / UNIT))
     size = _smooth((edited - unedited).abs().amax(1, keepdim=True), unit)
     peak = size.amax((2, 3), keepdim=True)
     weak, strong = ((share * peak).clamp_min(how.floor) for share in (how.weak, how.strong))
-    within, found = size > weak, size > strong
-    while True:  # from what is certain through all that hangs together with it
-        larger = _dilated(found) & within
-        if torch.equal(larger, found):
-            break
-        found = larger
+    found = connect(size > strong, size > weak)  # what is certain, and all that hangs together with it
     certain = found * ((size - weak) / ((how.soft - 1) * weak)).clamp(0, 1) if how.soft > 1 else found.to(size)
     # Outwards only: halved at its own rim, a thing that changes would leave half of itself standing there.
     return torch.maximum(certain, _smooth(certain, unit)), certain
@@ -199,8 +209,9 @@ def _resembling(colours: Tensor, fields: Tensor, place: Tensor, how: Blending) -
         fields[None], (2 * (place + 0.5) / size - 1)[None, None], padding_mode="border", align_corners=False
     )[0, :, 0]
     unlike = (here[:3] - colours).square().sum(0) / how.alike**2
-    elsewhere = 1 - torch.exp(-0.5 * unlike)
-    seek = elsewhere > SEEK
+    # Without a step: two machines that round differently are to draw the same.
+    elsewhere = (1 - torch.exp(-0.5 * unlike) - SEEK).clamp_min(0) / (1 - SEEK)
+    seek = elsewhere > 0
     result = here.clone()
     if not bool(seek.any()):
         return result

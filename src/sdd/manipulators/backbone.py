@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from sdd.io.checkpoints.hash import generator_hash
 from sdd.nets.stylegan2 import Generator
 
 
@@ -31,6 +33,11 @@ class Backbone:
     def image_size(self) -> int:
         """Side of the pictures drawn."""
         return self.generator.size
+
+    @cached_property
+    def encoder_hash(self) -> str:
+        """Names the encoder by its tensors; reckoned once."""
+        return generator_hash(self.encoder)
 
     @property
     def device(self) -> torch.device:

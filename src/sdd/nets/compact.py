@@ -123,7 +123,7 @@ def upright(images: Tensor, pose: Tensor, box: tuple[float, float], side: int) -
         torch.stack([along * half, -across * half, (along - across) * middle + 0.02 * right], 1),
         torch.stack([across * half, along * half, (along + across) * middle + 0.02 * down], 1),
     ]
-    grid = F.affine_grid(torch.stack(rows, 1), [len(images), images.shape[1], side, side], align_corners=False)
+    grid = F.affine_grid(torch.stack(rows, 1), [images.shape[0], images.shape[1], side, side], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

@@ -48,7 +48,7 @@ def blur_kernel() -> Tensor:
     return torch.outer(k, k) / 16
 
 
-class _Blur(nn.Module):
+class Blur(nn.Module):
     """(B, C, 2H+1, 2W+1) → (B, C, 2H, 2W). A depthwise convolution: twice as quick as slices that are added."""
 
     kernel: Tensor
@@ -62,7 +62,7 @@ class _Blur(nn.Module):
         return F.conv2d(x, self.kernel.flip(0, 1).to(x.dtype).expand(c, 1, -1, -1), padding=1, groups=c)
 
 
-class _Upsample(nn.Module):
+class Upsample(nn.Module):
     """(B, C, H, W) → (B, C, 2H, 2W): zeros between the pixels, then blurred."""
 
     kernel: Tensor
@@ -84,7 +84,7 @@ class _ModulatedConv(nn.Module):
         self.modulation = EqualLinear(style_dim, cin, bias=1.0)
         self.scale, self.padding, self.upsample = 1 / math.sqrt(cin * kernel**2), kernel // 2, upsample
         if upsample:
-            self.blur = _Blur()
+            self.blur = Blur()
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """The convolution of (B, cin, H, W) modulated by `style` (B, cin), not demodulated."""
@@ -134,7 +134,7 @@ class _ToRGB(nn.Module):
     def __init__(self, cin: int, style_dim: int, upsample: bool, clamp: float | None) -> None:
         super().__init__()
         if upsample:
-            self.upsample = _Upsample()
+            self.upsample = Upsample()
         self.conv = _ModulatedConv(cin, 3, 1, style_dim)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
         self.clamp = clamp
@@ -301,9 +301,10 @@ class Generator(nn.Module):
         lengths = [s.shape[1] for s in styles]
         if lengths != self.style_dims:
             raise ValueError(f"a StyleSpace code of this generator has vectors of {self.style_dims}, not {lengths}")
-        maps = self._noise(noise, len(styles[0]), random)
+        batch = styles[0].shape[0]  # unlike `len` a number that an exported graph may leave open
+        maps = self._noise(noise, batch, random)
         # Channels last is what the convolutions are quickest in, on a CPU by a third.
-        x = self.input.input.expand(len(styles[0]), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.input.input.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.conv1(x, styles[0], maps[0])
         rgb = self.to_rgb1(x, styles[1], None)
         for j, to_rgb in enumerate(self.to_rgbs):

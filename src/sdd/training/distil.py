@@ -150,6 +150,7 @@ def _info(training: Training, domain: Domain, card: dict[str, Any], settings: Di
             "prompt": card["prompt"],
             "domain": domain.name,
             "generator": card["generator"],
+            "needs": {"encoder": domain.stylegan.encoder_hash} if card["generator"] else {},
             "manipulator": training.manipulator.config(),
             "crop": domain.crop,
             "strength": float(f"{training.strength():.4g}"),

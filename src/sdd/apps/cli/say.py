@@ -60,6 +60,7 @@ def print_editor(path: Path, info: EditorInfo) -> None:
 
     row("prompt", info.prompt or "(not known: the file it was imported from does not say)")
     row("domain", info.domain + (f" (generator {info.generator[:12]})" if info.generator else ""))
+    row("made with", ", ".join(f"{name} {digest[:12]}" for name, digest in info.needs.items()))
     row("manipulator", _described(info.manipulator))
     row("preset", info.preset)
     row("departures", _departures(info.departures))

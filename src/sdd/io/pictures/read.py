@@ -29,7 +29,8 @@ MAX_SCANS = 100  # of a JPEG, each a pass over all of it; a progressive one has 
 # (EPS, WMF) or slowly in Python, and are not for strangers' files. HEIF comes with a plug-in that registers itself.
 _FORMATS = {
     "PNG": "Png", "JPEG": "Jpeg", "MPO": "Mpo", "WEBP": "WebP", "GIF": "Gif", "TIFF": "Tiff", "BMP": "Bmp",
-    "DIB": "Bmp", "AVIF": "Avif", "JPEG2000": "Jpeg2K", "PPM": "Ppm", "TGA": "Tga", "ICO": "Ico", "PCX": "Pcx", "PSD": "Psd",
+    "DIB": "Bmp", "AVIF": "Avif", "JPEG2000": "Jpeg2K", "PPM": "Ppm", "TGA": "Tga", "ICO": "Ico", "PCX": "Pcx",
+    "PSD": "Psd",
     "QOI": "Qoi", "SGI": "Sgi", "HEIF": "",
 }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Editors that run anywhere: ONNX, torch.export, a browser."""
