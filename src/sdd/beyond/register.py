@@ -1,0 +1,172 @@
+"""A picture registered before it is encoded: turned, scaled, shifted and mirrored to where it inverts best.
+
+An encoder knows the framing of the pictures it was trained on, and of a picture that is framed otherwise it makes
+somebody else. What a pose is worth is seen from outside: what the picture shows there is redrawn (encoder and
+generator), laid back through the pose on the picture's own ground, and compared with all of the picture, so that
+framing a plain corner of it wins nothing. The edit is laid back the same way (`blend`, by `Pose.quad`).
+
+The search looks at the quarter turns, then a step from these in each direction, then from the best of those, and comes
+closer by Gauss-Newton with differences: five redrawings a round. What the picture lacks at a pose, parts that its
+border cut off, is taken from the redrawing itself, encoded again, a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sdd.beyond.pose import Pose, carry, cut, lay, share_inside
+from sdd.manipulators.inversion import psnr
+
+Redraw = Callable[[Tensor], Tensor]  # pictures (K, 3, S, S) in [-1, 1] → the same encoded and drawn, not clamped
+
+SUSPECT = 5.0  # dB below what the domain's pictures invert with: from here on a picture is looked at
+CLEARLY = 1.5  # dB a pose must win to be kept
+FOREIGN = 11.0  # dB below the domain's own: what inverts no better anywhere is no picture of the domain
+TURNS = tuple(Pose(turn=turn) for turn in (0.0, 90.0, -180.0, -90.0))
+STEPS = (
+    {"scale": -0.25}, {"scale": 0.18}, {"turn": -20.0}, {"turn": 20.0},
+    {"right": -0.18}, {"right": 0.18}, {"down": -0.18}, {"down": 0.18},
+)  # fmt: skip
+STANDS_OUT = 3.0  # dB by which a pose must lead for no other to be looked at
+BEAM = 3  # poses from which a further step is taken
+SCANNED = 2  # directions along which the best pose is then sought
+UNITS = {"scale": 0.01, "right": 0.01, "down": 0.01, "turn": 1.25}  # `scale` as its logarithm
+OFFSETS = (-10, -8, -6, -4, -2, 2, 4, 6, 8, 10)  # units of a scan
+FINE = (1.0, 1.0, 0.5)  # units of the last steps: an encoder knows its framing to a hundredth
+WHOLE = 0.97  # share of a drawing from which what the picture lacks does not matter for the search
+COMPLETING = 3  # times that what a picture lacks is drawn
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A picture at the pose where it inverts best.
+
+    Attributes:
+        pose: how the picture shows its person.
+        image: what it shows there, (3, S, S) in [-1, 1], what it lacks completed: what is to be encoded.
+        psnr: of the picture against its redrawing laid back, dB.
+    """
+
+    pose: Pose
+    image: Tensor
+    psnr: float
+
+
+@torch.no_grad()
+def register(picture: Tensor, redraw: Redraw, expected: float | None = None, always: bool = False) -> Registered | None:
+    """Where a picture (3, S, S) in [-1, 1] inverts clearly better than as it is; None if nowhere.
+
+    Args:
+        redraw: encoder and generator.
+        expected: dB, what a picture of the domain inverts with.
+        always: look although the picture inverts as expected, and be content with less than the domain's own.
+    """
+    look = _Look(picture, redraw)
+    before = look.at([Pose()])[0].psnr
+    if not always and (expected is None or before > expected - SUSPECT):
+        return None
+    found = look.search(None if expected is None else expected - SUSPECT)
+    content = always or expected is None or found.psnr > expected - FOREIGN
+    return found if content and found.psnr > before + CLEARLY else None
+
+
+def laid_psnr(drawing: Tensor, picture: Tensor, pose: Pose) -> float:
+    """How well a drawing (3, S, S), laid at a pose, is the picture (3, S, S): dB."""
+    return float(psnr(lay(drawing[None], [pose], ground(picture)), picture[None]))
+
+
+def ground(picture: Tensor) -> Tensor:
+    """The colour behind what a picture (3, H, W) shows, (3, 1, 1): the median of its border."""
+    border = torch.cat([picture[:, 0], picture[:, -1], picture[:, :, 0], picture[:, :, -1]], 1)
+    return border.median(1).values[:, None, None]
+
+
+# Helpers
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One pose tried: what was encoded there, what was drawn of it, and that laid on the picture's ground."""
+
+    pose: Pose
+    image: Tensor
+    drawn: Tensor
+    laid: Tensor
+    psnr: float
+
+
+class _Look:
+    """A picture looked at from many poses."""
+
+    def __init__(self, picture: Tensor, redraw: Redraw) -> None:
+        self.picture, self.redraw, self.ground = picture, redraw, ground(picture)
+
+    def at(self, poses: Sequence[Pose], beyond: Tensor | None = None, edges: bool = False) -> list[_Seen]:
+        """The picture at some poses; what it lacks there is `beyond`, or its edges drawn out, or its ground."""
+        if not poses:
+            return []
+        images = cut(self.picture, poses, None if edges else self.ground if beyond is None else beyond)
+        drawn = self.redraw(images).clamp(-1, 1)
+        laid = lay(drawn, poses, self.ground)
+        quality = psnr(laid, self.picture[None]).tolist()
+        return [_Seen(*seen) for seen in zip(poses, images, drawn, laid, quality, strict=True)]
+
+    def search(self, enough: float | None) -> Registered:
+        """The best pose, sought until one is `enough`."""
+        found = _ranked(self.at(TURNS))
+        for starts in ([Pose()], [pose for pose in TURNS if pose.turn], None, None):
+            if (enough is not None and found[0].psnr > enough) or found[0].psnr > found[1].psnr + STANDS_OUT:
+                break
+            known = {seen.pose for seen in found}
+            starts = starts or [seen.pose for seen in found[:BEAM]]
+            poses = dict.fromkeys(start.moved(**step) for start in starts for step in STEPS)
+            found = _ranked([*found, *self.at([pose for pose in poses if pose not in known])])
+        best = _ranked([found[0], *self.at([found[0].pose.mirror()])])[0]
+        for name in _directions(found)[:SCANNED]:
+            best = self.scanned(best, name)
+        best = self.completed(best)
+        for width in FINE:
+            best = self.closer(best, width)
+        best = self.completed(best)
+        return Registered(best.pose, best.image, best.psnr)
+
+    def scanned(self, start: _Seen, name: str) -> _Seen:
+        """The best along one direction."""
+        poses = [start.pose.moved(**{name: UNITS[name] * offset}) for offset in OFFSETS]
+        lacking = [pose for pose in (start.pose, *poses) if share_inside(pose) < WHOLE]
+        return _ranked([start, *self.at(poses), *self.at(lacking, edges=True)])[0]
+
+    def closer(self, start: _Seen, width: float) -> _Seen:
+        """The best of a pose and those beside it, what the picture lacks there as it was drawn."""
+        steps = [{name: sign * width * unit} for name, unit in UNITS.items() for sign in (-1, 1)]
+        poses = [start.pose.moved(**step) for step in steps]
+        return _ranked([start, *self.at(poses, carry(start.drawn, start.pose, poses))])[0]
+
+    def completed(self, seen: _Seen) -> _Seen:
+        """The same pose, what the picture lacks there drawn a few times over; the best of them."""
+        best = seen
+        if share_inside(seen.pose) == 1:
+            return best
+        for _ in range(COMPLETING):
+            seen = self.at([seen.pose], seen.drawn)[0]
+            best = _ranked([best, seen])[0]
+        return best
+
+
+def _ranked(seen: Iterable[_Seen]) -> list[_Seen]:
+    return sorted(seen, key=lambda one: -one.psnr)
+
+
+def _directions(seen: Sequence[_Seen]) -> list[str]:
+    """The directions of `STEPS`, those first in which a step from where the best was found is worth most."""
+    known = {one.pose: one.psnr for one in seen}
+
+    def worth(name: str) -> float:
+        others = [Pose(turn=turn.turn).moved(**step) for turn in TURNS for step in STEPS if name in step]
+        return max((known[pose] for pose in others if pose in known), default=0.0)
+
+    return sorted(UNITS, key=lambda name: -worth(name))
