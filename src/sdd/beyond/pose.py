@@ -73,14 +73,14 @@ class Pose:
         return ", ".join([*said, *(["mirrored"] if self.mirrored else [])]) or "as usual"
 
 
-def cut(picture: Tensor, poses: Sequence[Pose], beyond: Tensor | None = None) -> Tensor:
+def cut(picture: Tensor, poses: Sequence[Pose], beyond: Tensor, out: float = 0.0) -> Tensor:
     """What a picture (3, S, S) shows at each pose, as the domain frames it: (K, 3, S, S); differentiable.
 
     Args:
-        beyond: what takes the place of what the picture lacks, broadcastable to (K, 3, S, S); None goes on with the
-            pixels of its border.
+        beyond: what takes the place of what the picture lacks, broadcastable to (K, 3, S, S).
+        out: sides of the picture by which the pixels of its border go on first.
     """
-    return _warped(picture.expand(len(poses), -1, -1, -1), [pose.matrix() for pose in poses], beyond)
+    return _warped(picture.expand(len(poses), -1, -1, -1), [pose.matrix() for pose in poses], beyond, out)
 
 
 def lay(drawings: Tensor, poses: Sequence[Pose], ground: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def carry(drawing: Tensor, pose: Pose, poses: Sequence[Pose]) -> Tensor:
     """A drawing (3, S, S) of one pose as it would be seen from others, its border drawn out: (K, 3, S, S)."""
     back = np.vstack([pose.inverse(), [0, 0, 1]])
     paths = [(back @ np.vstack([other.matrix(), [0, 0, 1]]))[:2] for other in poses]
-    return _warped(drawing.expand(len(poses), -1, -1, -1), paths, None)
+    return _warped(drawing.expand(len(poses), -1, -1, -1), paths, drawing, np.inf)
 
 
 def share_inside(pose: Pose, size: int = 128) -> float:
@@ -103,11 +103,11 @@ def share_inside(pose: Pose, size: int = 128) -> float:
 # Helpers
 
 
-def _warped(images: Tensor, paths: Sequence[Path], beyond: Tensor | None) -> Tensor:
-    """Images (K, 3, S, S) read where each path leads, and `beyond` where that is outside."""
+def _warped(images: Tensor, paths: Sequence[Path], beyond: Tensor, out: float = 0.0) -> Tensor:
+    """Images (K, 3, S, S) read where each path leads, and `beyond` where that is further outside than `out`."""
     places = _places(paths, images)
     found = F.grid_sample(images, places, padding_mode="border", align_corners=False)
-    return found if beyond is None else torch.where(_inside(places), found, beyond)
+    return torch.where(_inside(places, out), found, beyond)
 
 
 def _places(paths: Sequence[Path], like: Tensor) -> Tensor:
@@ -116,6 +116,6 @@ def _places(paths: Sequence[Path], like: Tensor) -> Tensor:
     return F.affine_grid(torch.from_numpy(np.stack(paths)).to(like), size, align_corners=False)
 
 
-def _inside(places: Tensor) -> Tensor:
-    """(K, 1, S, S), true where a place lies inside the square."""
-    return (places.abs() <= 1).all(-1)[:, None]
+def _inside(places: Tensor, out: float = 0.0) -> Tensor:
+    """(K, 1, S, S), true where a place lies inside the square, or by no more than `out` of its sides outside."""
+    return (places.abs() <= 1 + 2 * out).all(-1)[:, None]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sdd.beyond.blend import Blending
 from sdd.beyond.pose import Pose, carry, cut, lay, share_inside
 from sdd.manipulators.inversion import psnr
 
@@ -26,6 +27,7 @@ Redraw = Callable[[Tensor], Tensor]  # pictures (K, 3, S, S) in [-1, 1] → the 
 SUSPECT = 5.0  # dB below what the domain's pictures invert with: from here on a picture is looked at
 CLEARLY = 1.5  # dB a pose must win to be kept
 FOREIGN = 11.0  # dB below the domain's own: what inverts no better anywhere is no picture of the domain
+LAID = Blending(feather=0.02)  # beyond the drawing nothing of the person goes on, as it does beside a crop
 TURNS = tuple(Pose(turn=turn) for turn in (0.0, 90.0, -180.0, -90.0))
 STEPS = (
     {"scale": -0.25}, {"scale": 0.18}, {"turn": -20.0}, {"turn": 20.0},
@@ -35,9 +37,9 @@ STANDS_OUT = 3.0  # dB by which a pose must lead for no other to be looked at
 BEAM = 3  # poses from which a further step is taken
 SCANNED = 2  # directions along which the best pose is then sought
 UNITS = {"scale": 0.01, "right": 0.01, "down": 0.01, "turn": 1.25}  # `scale` as its logarithm
-OFFSETS = (-10, -8, -6, -4, -2, 2, 4, 6, 8, 10)  # units of a scan
-FINE = (1.0, 1.0, 0.5)  # units of the last steps: an encoder knows its framing to a hundredth
-WHOLE = 0.97  # share of a drawing from which what the picture lacks does not matter for the search
+OFFSETS = (*range(-10, 0), *range(1, 11))  # units of a scan
+FINE = (1.0, 0.5)  # units of the last steps: an encoder knows its framing to a hundredth
+OUT = 0.12  # sides of the picture by which its border is drawn out before its ground begins
 COMPLETING = 3  # times that what a picture lacks is drawn
 
 
@@ -57,21 +59,27 @@ class Registered:
 
 
 @torch.no_grad()
-def register(picture: Tensor, redraw: Redraw, expected: float | None = None, always: bool = False) -> Registered | None:
-    """Where a picture (3, S, S) in [-1, 1] inverts clearly better than as it is; None if nowhere.
+def registered_where(
+    pictures: Tensor, before: Tensor, redraw: Redraw, expected: float | None, always: bool = False
+) -> dict[int, Registered]:
+    """Pictures that invert clearly better in another pose than as they are, by number.
 
     Args:
+        pictures: (B, 3, S, S) in [-1, 1].
+        before: what they invert with as they are, (B,) dB.
         redraw: encoder and generator.
-        expected: dB, what a picture of the domain inverts with.
-        always: look although the picture inverts as expected, and be content with less than the domain's own.
+        expected: dB, what a picture of the domain inverts with; None where that is not known.
+        always: look at every picture, and be content with less than the domain's own; else at those that invert far
+            worse than the domain's.
     """
-    look = _Look(picture, redraw)
-    before = look.at([Pose()])[0].psnr
-    if not always and (expected is None or before > expected - SUSPECT):
-        return None
-    found = look.search(None if expected is None else expected - SUSPECT)
-    content = always or expected is None or found.psnr > expected - FOREIGN
-    return found if content and found.psnr > before + CLEARLY else None
+    found = {}
+    for i, quality in enumerate(before.tolist()):
+        if always or (expected is not None and quality < expected - SUSPECT):
+            one = _Look(pictures[i], redraw).search(expected)
+            known = always or expected is None or one.psnr > expected - FOREIGN
+            if known and one.psnr > quality + CLEARLY:
+                found[i] = one
+    return found
 
 
 def laid_psnr(drawing: Tensor, picture: Tensor, pose: Pose) -> float:
@@ -90,12 +98,11 @@ def ground(picture: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One pose tried: what was encoded there, what was drawn of it, and that laid on the picture's ground."""
+    """One pose tried: what was encoded there, what was drawn of it, and how well that is the picture."""
 
     pose: Pose
     image: Tensor
     drawn: Tensor
-    laid: Tensor
     psnr: float
 
 
@@ -105,53 +112,57 @@ class _Look:
     def __init__(self, picture: Tensor, redraw: Redraw) -> None:
         self.picture, self.redraw, self.ground = picture, redraw, ground(picture)
 
-    def at(self, poses: Sequence[Pose], beyond: Tensor | None = None, edges: bool = False) -> list[_Seen]:
-        """The picture at some poses; what it lacks there is `beyond`, or its edges drawn out, or its ground."""
+    def at(self, poses: Iterable[Pose], beyond: Tensor | None = None, out: float = OUT) -> list[_Seen]:
+        """The picture at some poses; what it lacks there is `beyond`, or else its border drawn out, then its ground."""
+        poses = list(poses)
         if not poses:
             return []
-        images = cut(self.picture, poses, None if edges else self.ground if beyond is None else beyond)
+        images = cut(self.picture, poses, *((self.ground, out) if beyond is None else (beyond, 0.0)))
         drawn = self.redraw(images).clamp(-1, 1)
         laid = lay(drawn, poses, self.ground)
         quality = psnr(laid, self.picture[None]).tolist()
-        return [_Seen(*seen) for seen in zip(poses, images, drawn, laid, quality, strict=True)]
+        return [_Seen(*seen) for seen in zip(poses, images, drawn, quality, strict=True)]
 
-    def search(self, enough: float | None) -> Registered:
-        """The best pose, sought until one is `enough`."""
-        found = _ranked(self.at(TURNS))
+    def search(self, expected: float | None) -> Registered:
+        """The best pose; what inverts about as `expected` is not looked at from everywhere."""
+        enough = None if expected is None else expected - SUSPECT
+        found = _ranked(self.at([*TURNS, Pose(mirrored=True)]))
         for starts in ([Pose()], [pose for pose in TURNS if pose.turn], None, None):
-            if (enough is not None and found[0].psnr > enough) or found[0].psnr > found[1].psnr + STANDS_OUT:
+            if enough is not None and found[0].psnr > enough:
                 break
             known = {seen.pose for seen in found}
             starts = starts or [seen.pose for seen in found[:BEAM]]
             poses = dict.fromkeys(start.moved(**step) for start in starts for step in STEPS)
             found = _ranked([*found, *self.at([pose for pose in poses if pose not in known])])
-        best = _ranked([found[0], *self.at([found[0].pose.mirror()])])[0]
+            if found[0].psnr > found[1].psnr + STANDS_OUT:
+                break
+        known = {seen.pose for seen in found}
+        best = self.completed(_ranked([found[0], *self.at({found[0].pose.mirror()} - known)])[0])
         for name in _directions(found)[:SCANNED]:
-            best = self.scanned(best, name)
-        best = self.completed(best)
+            if expected is None or best.psnr < expected:
+                best = self.scanned(best, name)
         for width in FINE:
-            best = self.closer(best, width)
-        best = self.completed(best)
+            best = self.closer(best, [{name: sign * width * unit} for name, unit in UNITS.items() for sign in (-1, 1)])
+        # What the picture lacks may be anything: the ground alone, or all of its border.
+        for out in (0.0, 1.0) if share_inside(best.pose) < 1 else ():
+            best = _ranked([best, self.completed(self.at([best.pose], out=out)[0])])[0]
         return Registered(best.pose, best.image, best.psnr)
 
     def scanned(self, start: _Seen, name: str) -> _Seen:
         """The best along one direction."""
-        poses = [start.pose.moved(**{name: UNITS[name] * offset}) for offset in OFFSETS]
-        lacking = [pose for pose in (start.pose, *poses) if share_inside(pose) < WHOLE]
-        return _ranked([start, *self.at(poses), *self.at(lacking, edges=True)])[0]
+        found = self.at([start.pose.moved(**{name: UNITS[name] * offset}) for offset in OFFSETS])
+        best = self.completed(_ranked([start, *found])[0])
+        return self.closer(best, [{name: sign * FINE[-1] * UNITS[name]} for sign in (-1, 1)])
 
-    def closer(self, start: _Seen, width: float) -> _Seen:
-        """The best of a pose and those beside it, what the picture lacks there as it was drawn."""
-        steps = [{name: sign * width * unit} for name, unit in UNITS.items() for sign in (-1, 1)]
+    def closer(self, start: _Seen, steps: Sequence[dict[str, float]]) -> _Seen:
+        """The best of a pose and those a step from it, what the picture lacks there as it was drawn here."""
         poses = [start.pose.moved(**step) for step in steps]
         return _ranked([start, *self.at(poses, carry(start.drawn, start.pose, poses))])[0]
 
     def completed(self, seen: _Seen) -> _Seen:
         """The same pose, what the picture lacks there drawn a few times over; the best of them."""
         best = seen
-        if share_inside(seen.pose) == 1:
-            return best
-        for _ in range(COMPLETING):
+        for _ in range(COMPLETING if share_inside(seen.pose) < 1 else 0):
             seen = self.at([seen.pose], seen.drawn)[0]
             best = _ranked([best, seen])[0]
         return best
