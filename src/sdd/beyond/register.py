@@ -40,7 +40,7 @@ UNITS = {"scale": 0.01, "right": 0.01, "down": 0.01, "turn": 1.25}  # `scale` as
 OFFSETS = (*range(-10, 0), *range(1, 11))  # units of a scan
 FINE = (1.0, 0.5)  # units of the last steps: an encoder knows its framing to a hundredth
 OUT = 0.12  # sides of the picture by which its border is drawn out before its ground begins
-COMPLETING = 3  # times that what a picture lacks is drawn
+KEPT = (6, 3, 1)  # poses for which what the picture lacks is drawn, then drawn again, and once more
 
 
 @dataclass(frozen=True)
@@ -137,21 +137,21 @@ class _Look:
             if found[0].psnr > found[1].psnr + STANDS_OUT:
                 break
         known = {seen.pose for seen in found}
-        best = self.completed(_ranked([found[0], *self.at({found[0].pose.mirror()} - known)])[0])
-        for name in _directions(found)[:SCANNED]:
-            if expected is None or best.psnr < expected:
+        best = self.completed([found[0], *self.at({found[0].pose.mirror()} - known)])
+        for number, name in enumerate(_directions(found) if len(found) > len(TURNS) + 1 else ()):
+            if number == 0 or (number < SCANNED and (expected is None or best.psnr < expected)):
                 best = self.scanned(best, name)
         for width in FINE:
             best = self.closer(best, [{name: sign * width * unit} for name, unit in UNITS.items() for sign in (-1, 1)])
         # What the picture lacks may be anything: the ground alone, or all of its border.
         for out in (0.0, 1.0) if share_inside(best.pose) < 1 else ():
-            best = _ranked([best, self.completed(self.at([best.pose], out=out)[0])])[0]
+            best = _ranked([best, self.completed(self.at([best.pose], out=out))])[0]
         return Registered(best.pose, best.image, best.psnr)
 
     def scanned(self, start: _Seen, name: str) -> _Seen:
         """The best along one direction."""
         found = self.at([start.pose.moved(**{name: UNITS[name] * offset}) for offset in OFFSETS])
-        best = self.completed(_ranked([start, *found])[0])
+        best = self.completed([start, *found])
         return self.closer(best, [{name: sign * FINE[-1] * UNITS[name]} for sign in (-1, 1)])
 
     def closer(self, start: _Seen, steps: Sequence[dict[str, float]]) -> _Seen:
@@ -159,12 +159,13 @@ class _Look:
         poses = [start.pose.moved(**step) for step in steps]
         return _ranked([start, *self.at(poses, carry(start.drawn, start.pose, poses))])[0]
 
-    def completed(self, seen: _Seen) -> _Seen:
-        """The same pose, what the picture lacks there drawn a few times over; the best of them."""
-        best = seen
-        for _ in range(COMPLETING if share_inside(seen.pose) < 1 else 0):
-            seen = self.at([seen.pose], seen.drawn)[0]
-            best = _ranked([best, seen])[0]
+    def completed(self, seen: Sequence[_Seen]) -> _Seen:
+        """The best of some poses, what the picture lacks there drawn a few times over."""
+        seen = _ranked(seen)
+        best = seen[0]
+        for kept in KEPT if share_inside(best.pose) < 1 else ():
+            seen = _ranked(self.at([one.pose for one in seen[:kept]], torch.stack([one.drawn for one in seen[:kept]])))
+            best = _ranked([best, seen[0]])[0]
         return best
 
 
