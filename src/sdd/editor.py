@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdd import editor_file, given, strengths
-from sdd.beyond.blend import blend
+from sdd.beyond.blend import DEFAULT, blend
 from sdd.beyond.pose import Pose
 from sdd.beyond.register import LAID, Registered, laid_psnr, registered_where
 from sdd.device import pick_device
@@ -522,10 +522,9 @@ class Opened:
         if not self.found:
             return blend(self.images, edited, unedited.to(self.images))
         height, width = self.images.shape[-2:]
-        laid = []
-        for image, new, old, pose in zip(self.images, edited, unedited.to(self.images), self.poses, strict=True):
-            laid.append(blend(image, new, old) if pose is None else blend(image, new, old, pose.quad(width, height), LAID))
-        return torch.stack(laid)
+        quads = [None if pose is None else pose.quad(width, height) for pose in self.poses]
+        each = zip(self.images, edited, unedited.to(self.images), quads, strict=True)
+        return torch.stack([blend(*three, quad, DEFAULT if quad is None else LAID) for *three, quad in each])
 
 
 UNUSUAL = (

@@ -55,7 +55,8 @@ def test_what_the_picture_lacks_is_its_border_then_what_is_given():
     picture = torch.zeros(3, 32, 32)
     picture[:, :, -1] = 1.0
     found = cut(picture, [Pose(right=0.5)], torch.full((3, 1, 1), -1.0), out=0.25)[0]
-    assert torch.equal(found[:, :, 15:24], torch.ones(3, 32, 9)) and torch.equal(found[:, :, 24:], -torch.ones(3, 32, 8))
+    assert torch.equal(found[:, :, 15:24], torch.ones(3, 32, 9))
+    assert torch.equal(found[:, :, 24:], -torch.ones(3, 32, 8))
     assert share_inside(Pose(right=0.5)) == 0.5
 
 

@@ -129,7 +129,7 @@ def edit_pictures(
         SddError: what is wished for does not exist (a level, say), or not together.
     """
     if wish.registered and (not wish.blended or editors.crop is not None or wish.box is not None):
-        why = "is drawn anew" if not wish.blended else "is cut out by " + ("its box" if wish.box else "its domain's rule")
+        why = "is cut out by its box or its domain's rule" if wish.blended else "is drawn anew"
         raise SddError(f"a picture that {why} cannot be registered too; leave --register out")
     outcome = Outcome()
     taken = {os.path.realpath(path) for path in (*outputs, *(source.path for source in sources))}

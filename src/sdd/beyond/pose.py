@@ -69,7 +69,7 @@ class Pose:
         said = [] if abs(self.turn) < 0.5 else [f"turned {abs(self.turn):.0f}°{' left' if self.turn < 0 else ''}"]
         said += [] if abs(self.scale - 1) < 0.005 else [f"{self.scale:.0%} of the usual size".replace("%", " %")]
         for share, ways in ((self.right, ("left", "right")), (self.down, ("up", "down"))):
-            said += [] if abs(share) < 0.005 else [f"{100 * abs(share):.0f} % {ways[share > 0]}"]
+            said += [] if round(100 * abs(share)) == 0 else [f"{100 * abs(share):.0f} % {ways[share > 0]}"]
         return ", ".join([*said, *(["mirrored"] if self.mirrored else [])]) or "as usual"
 
 

@@ -28,7 +28,7 @@ SUSPECT = 5.0  # dB below what the domain's pictures invert with: from here on a
 CLEARLY = 1.5  # dB a pose must win to be kept
 FOREIGN = 11.0  # dB below the domain's own: what inverts no better anywhere is no picture of the domain
 LAID = Blending(feather=0.02)  # beyond the drawing nothing of the person goes on, as it does beside a crop
-TURNS = tuple(Pose(turn=turn) for turn in (0.0, 90.0, -180.0, -90.0))
+NEAREST = (*(Pose(turn=turn) for turn in (0.0, 90.0, -180.0, -90.0)), Pose(mirrored=True))
 STEPS = (
     {"scale": -0.25}, {"scale": 0.18}, {"turn": -20.0}, {"turn": 20.0},
     {"right": -0.18}, {"right": 0.18}, {"down": -0.18}, {"down": 0.18},
@@ -125,34 +125,44 @@ class _Look:
 
     def search(self, expected: float | None) -> Registered:
         """The best pose; what inverts about as `expected` is not looked at from everywhere."""
-        enough = None if expected is None else expected - SUSPECT
-        found = _ranked(self.at([*TURNS, Pose(mirrored=True)]))
-        for starts in ([Pose()], [pose for pose in TURNS if pose.turn], None, None):
-            if enough is not None and found[0].psnr > enough:
+        found = self.coarse(expected)
+        best = found[0]
+        if best.pose != Pose() or not _stands_out(found):
+            known = {seen.pose for seen in found}
+            best = self.completed([best, *self.at({best.pose.mirror()} - known)])
+            if best.pose not in NEAREST:
+                best = self.scanned(best, _directions(found), expected)
+            for width in FINE:
+                sides = [{name: sign * width * unit} for name, unit in UNITS.items() for sign in (-1, 1)]
+                best = self.closer(best, sides)
+            # What the picture lacks may be anything: the ground alone, or all of its border.
+            for out in (0.0, 1.0) if share_inside(best.pose) < 1 else ():
+                best = _ranked([best, self.completed(self.at([best.pose], out=out))])[0]
+        return Registered(best.pose, best.image, best.psnr)
+
+    def coarse(self, expected: float | None) -> list[_Seen]:
+        """Poses far from each other, the best first, looked at until one inverts well or stands out."""
+        found = _ranked(self.at(NEAREST))
+        for starts in ([Pose()], [pose for pose in NEAREST if pose.turn], None, None):
+            if expected is not None and found[0].psnr > expected - SUSPECT:
                 break
             known = {seen.pose for seen in found}
             starts = starts or [seen.pose for seen in found[:BEAM]]
             poses = dict.fromkeys(start.moved(**step) for start in starts for step in STEPS)
             found = _ranked([*found, *self.at([pose for pose in poses if pose not in known])])
-            if found[0].psnr > found[1].psnr + STANDS_OUT:
+            if _stands_out(found):
                 break
-        known = {seen.pose for seen in found}
-        best = self.completed([found[0], *self.at({found[0].pose.mirror()} - known)])
-        for number, name in enumerate(_directions(found) if len(found) > len(TURNS) + 1 else ()):
-            if number == 0 or (number < SCANNED and (expected is None or best.psnr < expected)):
-                best = self.scanned(best, name)
-        for width in FINE:
-            best = self.closer(best, [{name: sign * width * unit} for name, unit in UNITS.items() for sign in (-1, 1)])
-        # What the picture lacks may be anything: the ground alone, or all of its border.
-        for out in (0.0, 1.0) if share_inside(best.pose) < 1 else ():
-            best = _ranked([best, self.completed(self.at([best.pose], out=out))])[0]
-        return Registered(best.pose, best.image, best.psnr)
+        return found
 
-    def scanned(self, start: _Seen, name: str) -> _Seen:
-        """The best along one direction."""
-        found = self.at([start.pose.moved(**{name: UNITS[name] * offset}) for offset in OFFSETS])
-        best = self.completed([start, *found])
-        return self.closer(best, [{name: sign * FINE[-1] * UNITS[name]} for sign in (-1, 1)])
+    def scanned(self, best: _Seen, names: Sequence[str], expected: float | None) -> _Seen:
+        """The best along one direction after the other, until it inverts as expected; a second time round if badly."""
+        for number, name in enumerate([*names, *names]):
+            enough = best.psnr if expected is None else expected - SUSPECT * (number >= SCANNED)
+            if number == 0 or best.psnr < enough:
+                found = self.at([best.pose.moved(**{name: UNITS[name] * offset}) for offset in OFFSETS])
+                best = self.completed([best, *found])
+                best = self.closer(best, [{name: sign * FINE[-1] * UNITS[name]} for sign in (-1, 1)])
+        return best
 
     def closer(self, start: _Seen, steps: Sequence[dict[str, float]]) -> _Seen:
         """The best of a pose and those a step from it, what the picture lacks there as it was drawn here."""
@@ -173,12 +183,16 @@ def _ranked(seen: Iterable[_Seen]) -> list[_Seen]:
     return sorted(seen, key=lambda one: -one.psnr)
 
 
+def _stands_out(ranked: Sequence[_Seen]) -> bool:
+    return ranked[0].psnr > ranked[1].psnr + STANDS_OUT
+
+
 def _directions(seen: Sequence[_Seen]) -> list[str]:
-    """The directions of `STEPS`, those first in which a step from where the best was found is worth most."""
+    """The directions of `STEPS`, those first along which a step was worth most."""
     known = {one.pose: one.psnr for one in seen}
 
     def worth(name: str) -> float:
-        others = [Pose(turn=turn.turn).moved(**step) for turn in TURNS for step in STEPS if name in step]
+        others = [start.moved(**step) for start in NEAREST for step in STEPS if name in step]
         return max((known[pose] for pose in others if pose in known), default=0.0)
 
     return sorted(UNITS, key=lambda name: -worth(name))
