@@ -5,9 +5,10 @@ somebody else. What a pose is worth is seen from outside: what the picture shows
 generator), laid back through the pose on the picture's own ground, and compared with all of the picture, so that
 framing a plain corner of it wins nothing. The edit is laid back the same way (`blend`, by `Pose.quad`).
 
-The search looks at the quarter turns, then a step from these in each direction, then from the best of those, and comes
-closer by Gauss-Newton with differences: five redrawings a round. What the picture lacks at a pose, parts that its
-border cut off, is taken from the redrawing itself, encoded again, a few times.
+The search looks at the quarter turns and the mirrored picture, then a step from these in each direction (size, turn,
+place), and scans the direction that won most: an encoder knows its own framing to a hundredth, so that nothing but
+trying comes closer than a few. What the picture lacks at a pose, parts that its border cut off, is taken from the
+redrawing itself, encoded again, a few times. The numbers were chosen on people of seed 5.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ CLEARLY = 1.5  # dB a pose must win to be kept
 FOREIGN = 11.0  # dB below the domain's own: what inverts no better anywhere is no picture of the domain
 LAID = Blending(feather=0.02)  # beyond the drawing nothing of the person goes on, as it does beside a crop
 NEAREST = (*(Pose(turn=turn) for turn in (0.0, 90.0, -180.0, -90.0)), Pose(mirrored=True))
+HOPELESS = 17.0  # dB below the domain's own: what comes no closer at any of a first few poses is left
 STEPS = (
     {"scale": -0.25}, {"scale": 0.18}, {"turn": -20.0}, {"turn": 20.0},
     {"right": -0.18}, {"right": 0.18}, {"down": -0.18}, {"down": 0.18},
@@ -127,7 +129,8 @@ class _Look:
         """The best pose; what inverts about as `expected` is not looked at from everywhere."""
         found = self.coarse(expected)
         best = found[0]
-        if best.pose != Pose() or not _stands_out(found):
+        hopeless = expected is not None and best.psnr < expected - HOPELESS
+        if not hopeless and (best.pose != Pose() or not _stands_out(found)):
             known = {seen.pose for seen in found}
             best = self.completed([best, *self.at({best.pose.mirror()} - known)])
             if best.pose not in NEAREST:
@@ -143,25 +146,25 @@ class _Look:
     def coarse(self, expected: float | None) -> list[_Seen]:
         """Poses far from each other, the best first, looked at until one inverts well or stands out."""
         found = _ranked(self.at(NEAREST))
-        for starts in ([Pose()], [pose for pose in NEAREST if pose.turn], None, None):
+        for starts in ([Pose()], [pose for pose in NEAREST if pose.turn], None):
             if expected is not None and found[0].psnr > expected - SUSPECT:
                 break
             known = {seen.pose for seen in found}
             starts = starts or [seen.pose for seen in found[:BEAM]]
             poses = dict.fromkeys(start.moved(**step) for start in starts for step in STEPS)
             found = _ranked([*found, *self.at([pose for pose in poses if pose not in known])])
-            if _stands_out(found):
+            if _stands_out(found) or (expected is not None and found[0].psnr < expected - HOPELESS):
                 break
         return found
 
     def scanned(self, best: _Seen, names: Sequence[str], expected: float | None) -> _Seen:
-        """The best along one direction after the other, until it inverts as expected; a second time round if badly."""
-        for number, name in enumerate([*names, *names]):
-            enough = best.psnr if expected is None else expected - SUSPECT * (number >= SCANNED)
-            if number == 0 or best.psnr < enough:
-                found = self.at([best.pose.moved(**{name: UNITS[name] * offset}) for offset in OFFSETS])
-                best = self.completed([best, *found])
-                best = self.closer(best, [{name: sign * FINE[-1] * UNITS[name]} for sign in (-1, 1)])
+        """The best along one direction; where it does not invert as expected yet, then along the next."""
+        for name in names[:SCANNED]:
+            found = self.at([best.pose.moved(**{name: UNITS[name] * offset}) for offset in OFFSETS])
+            best = self.completed([best, *found])
+            best = self.closer(best, [{name: sign * FINE[-1] * UNITS[name]} for sign in (-1, 1)])
+            if expected is None or best.psnr > expected:
+                break
         return best
 
     def closer(self, start: _Seen, steps: Sequence[dict[str, float]]) -> _Seen:

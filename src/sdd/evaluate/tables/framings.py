@@ -144,9 +144,9 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         measured_by(part),
         "",
         "How well a person inverts whose picture is framed otherwise, against the same person in DiceBear's own "
-        "framing (people's own tilt, shift and zoom taken out). Medians over people, dB; what is lost is the median of the "
-        "differences. Where a framing leaves parts of the person outside, both are compared over the pixels that the "
-        "picture has. Registered: `--register`; a pose is kept that inverts "
+        "framing (people's own tilt, shift and zoom taken out). Medians over people, dB; what is lost is the median "
+        "of the differences. Where a framing leaves parts of the person outside, both are compared over the pixels "
+        "that the picture has. Registered: `--register`; a pose is kept that inverts "
         f"{CLEARLY:g} dB better. Unasked, a picture is looked at that inverts {SUSPECT:g} dB below the domain's mean.",
         "",
         *table(head, rows),
