@@ -113,7 +113,7 @@ def _warped(images: Tensor, paths: Sequence[Path], beyond: Tensor, out: float = 
 def _places(paths: Sequence[Path], like: Tensor) -> Tensor:
     """(K, S, S, 2): where the path of each leads from every pixel."""
     size = [len(paths), 3, *like.shape[-2:]]
-    return F.affine_grid(torch.from_numpy(np.stack(paths)).to(like), size, align_corners=False)
+    return F.affine_grid(like.new_tensor(np.stack(paths).tolist()), size, align_corners=False)
 
 
 def _inside(places: Tensor, out: float = 0.0) -> Tensor:
