@@ -524,7 +524,7 @@ class Opened:
         height, width = self.images.shape[-2:]
         quads = [None if pose is None else pose.quad(width, height) for pose in self.poses]
         each = zip(self.images, edited, unedited.to(self.images), quads, strict=True)
-        return torch.stack([blend(*three, quad, DEFAULT if quad is None else LAID) for *three, quad in each])
+        return torch.stack([blend(*one, DEFAULT if one[-1] is None else LAID) for one in each])
 
 
 UNUSUAL = (
