@@ -101,7 +101,8 @@ def framings(domain: Domain, n: int, seed: int) -> tuple[dict[str, Any], list[li
         found = [one for one, _ in people]
         lost = [one.upright - one.registered for one in found]
         unasked = [one.upright - (one.registered if one.looked else one.plain) for one in found]
-        row: dict[str, Any] = {"framing": name, "looked": statistics.fmean(one.looked for one in found), "bar": name in FRAMINGS}
+        looked = statistics.fmean(one.looked for one in found)
+        row: dict[str, Any] = {"framing": name, "looked": looked, "bar": name in FRAMINGS}
         for key, values in (
             ("upright", [one.upright for one in found]), ("plain", [one.plain for one in found]),
             ("registered", [one.registered for one in found]), ("lost", lost), ("lost_unasked", unasked),
