@@ -151,7 +151,7 @@ class _Look:
                 break
             known = {seen.pose for seen in found}
             starts = starts or [seen.pose for seen in found[:BEAM]]
-            poses = dict.fromkeys(start.moved(**step) for start in starts for step in STEPS)
+            poses = dict.fromkeys(pose for start in starts for pose in _further(start))
             found = _ranked([*found, *self.at([pose for pose in poses if pose not in known])])
             if _stands_out(found) or (expected is not None and found[0].psnr < expected - HOPELESS):
                 break
@@ -184,6 +184,17 @@ class _Look:
 
 def _ranked(seen: Iterable[_Seen]) -> list[_Seen]:
     return sorted(seen, key=lambda one: -one.psnr)
+
+
+def _further(start: Pose) -> list[Pose]:
+    """A step on from a pose in each direction in which none was taken yet."""
+    taken = {
+        "scale": start.scale != 1,
+        "right": start.right != 0,
+        "down": start.down != 0,
+        "turn": start.turn % 90 != 0,
+    }
+    return [start.moved(**step) for step in STEPS if not any(taken[name] for name in step)]
 
 
 def _stands_out(ranked: Sequence[_Seen]) -> bool:
