@@ -133,7 +133,8 @@ class _Look:
         if not hopeless and (best.pose != Pose() or not _stands_out(found)):
             known = {seen.pose for seen in found}
             best = self.completed([best, *self.at({best.pose.mirror()} - known)])
-            if best.pose not in NEAREST:
+            good = expected is not None and best.psnr > expected - SUSPECT
+            if best.pose not in NEAREST or not (good or _stands_out(found)):
                 best = self.scanned(best, _directions(found), expected)
             for width in FINE:
                 sides = [{name: sign * width * unit} for name, unit in UNITS.items() for sign in (-1, 1)]
