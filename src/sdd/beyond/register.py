@@ -77,7 +77,9 @@ def registered_where(
     found = {}
     for i, quality in enumerate(before.tolist()):
         if always or (expected is not None and quality < expected - SUSPECT):
-            one = _Look(pictures[i], redraw).search(expected)
+            one = _Look(pictures[i], redraw).search(
+                expected, None if always or expected is None else expected - SUSPECT
+            )
             known = always or expected is None or one.psnr > expected - FOREIGN
             if known and one.psnr > quality + CLEARLY:
                 found[i] = one
@@ -125,15 +127,15 @@ class _Look:
         quality = psnr(laid, self.picture[None]).tolist()
         return [_Seen(*seen) for seen in zip(poses, images, drawn, quality, strict=True)]
 
-    def search(self, expected: float | None) -> Registered:
-        """The best pose; what inverts about as `expected` is not looked at from everywhere."""
-        found = self.coarse(expected)
+    def search(self, expected: float | None, enough: float | None) -> Registered:
+        """The best pose; where one of the first few inverts with `enough` dB, nothing far from it is looked at."""
+        found = self.coarse(expected, enough)
         best = found[0]
         hopeless = expected is not None and best.psnr < expected - HOPELESS
         if not hopeless and (best.pose != Pose() or not _stands_out(found)):
             known = {seen.pose for seen in found}
             best = self.completed([best, *self.at({best.pose.mirror()} - known)])
-            good = expected is not None and best.psnr > expected - SUSPECT
+            good = enough is not None and best.psnr > enough
             if best.pose not in NEAREST or not (good or _stands_out(found)):
                 best = self.scanned(best, _directions(found), expected)
             for width in FINE:
@@ -144,11 +146,11 @@ class _Look:
                 best = _ranked([best, self.completed(self.at([best.pose], out=out))])[0]
         return Registered(best.pose, best.image, best.psnr)
 
-    def coarse(self, expected: float | None) -> list[_Seen]:
+    def coarse(self, expected: float | None, enough: float | None) -> list[_Seen]:
         """Poses far from each other, the best first, looked at until one inverts well or stands out."""
         found = _ranked(self.at(NEAREST))
         for starts in ([Pose()], [pose for pose in NEAREST if pose.turn], None):
-            if expected is not None and found[0].psnr > expected - SUSPECT:
+            if enough is not None and found[0].psnr > enough:
                 break
             known = {seen.pose for seen in found}
             starts = starts or [seen.pose for seen in found[:BEAM]]

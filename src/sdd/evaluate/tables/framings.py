@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sdd.beyond.pose import Pose, cut, lay
+from sdd.beyond.pose import Pose, lay
 from sdd.beyond.register import CLEARLY, SUSPECT, registered_where
 from sdd.domains.avatars.truth import AVATARS
 from sdd.domains.embedded import embedded
@@ -82,13 +82,10 @@ def measured(person: Avatar, pose: Pose, domain: Domain) -> tuple[Measured, list
     if found is not None:
         laid = lay(redraw(found.image[None]), [found.pose], picture)[0]
     ones = torch.ones_like(picture)
-    shown = cut(ones, [pose], torch.zeros(()))[0]  # what the picture has of the person …
-    covered = lay(ones[None], [pose], torch.zeros(()))[0]  # … and where it has the person
+    covered = lay(ones[None], [pose], torch.zeros(()))[0]  # where the picture has the person
+    own = lay(redraw(upright[None]), [pose], picture)[0]
     looked = domain.expected_psnr is not None and float(before) < domain.expected_psnr - SUSPECT
-    values = (
-        _psnr(redraw(upright[None])[0], upright, shown), _psnr(as_it_is[0], picture, covered),
-        _psnr(laid, picture, covered),
-    )  # fmt: skip
+    values = [_psnr(drawing, picture, covered) for drawing in (own, as_it_is[0], laid)]
     return Measured(*values, looked), [picture, as_it_is[0], laid]
 
 
@@ -145,9 +142,9 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         measured_by(part),
         "",
         "How well a person inverts whose picture is framed otherwise, against the same person in DiceBear's own "
-        "framing (people's own tilt, shift and zoom taken out). Medians over people, dB; what is lost is the median "
-        "of the differences. Where a framing leaves parts of the person outside, both are compared over the pixels "
-        "that the picture has. Registered: `--register`; a pose is kept that inverts "
+        "framing (people's own tilt, shift and zoom taken out): that drawing laid where the framing has put the "
+        "person, and all compared over the pixels that the picture has of the person. Medians over people, dB; what "
+        "is lost is the median of the differences. Registered: `--register`; a pose is kept that inverts "
         f"{CLEARLY:g} dB better. Unasked, a picture is looked at that inverts {SUSPECT:g} dB below the domain's mean.",
         "",
         *table(head, rows),
