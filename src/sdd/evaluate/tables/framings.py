@@ -85,8 +85,8 @@ def measured(person: Avatar, pose: Pose, domain: Domain) -> tuple[Measured, list
     covered = lay(ones[None], [pose], torch.zeros(()))[0]  # where the picture has the person
     own = lay(redraw(upright[None]), [pose], picture)[0]
     looked = domain.expected_psnr is not None and float(before) < domain.expected_psnr - SUSPECT
-    values = [_psnr(drawing, picture, covered) for drawing in (own, as_it_is[0], laid)]
-    return Measured(*values, looked), [picture, as_it_is[0], laid]
+    best, plain, registered = (_psnr(drawing, picture, covered) for drawing in (own, as_it_is[0], laid))
+    return Measured(best, plain, registered, looked), [picture, as_it_is[0], laid]
 
 
 def framings(domain: Domain, n: int, seed: int) -> tuple[dict[str, Any], list[list[Tensor]]]:
