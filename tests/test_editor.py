@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sdd.beyond.blend import blend
-from sdd.editor import Composition, Editor, EditorInfo, domain_warning
+from sdd.domains.foreign import domain_warning
+from sdd.editor import Composition, Editor, EditorInfo
 from sdd.errors import SddError
 from sdd.manipulators.inversion import encode, psnr
 from sdd.nets.mapper_kinds import build_mapper

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, overload
@@ -17,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from sdd import card, editor_file, given, strengths
-from sdd.beyond.blend import blend
+from sdd.beyond.blend import DEFAULT, blend
+from sdd.beyond.pose import Pose
+from sdd.beyond.register import LAID, Registered, laid_psnr, registered_where
 from sdd.device import pick_device
 from sdd.domains import library
 from sdd.domains.domain import Domain
@@ -46,14 +49,16 @@ class Edit:
     Attributes:
         images: (B, 3, S, S) in [−1, 1].
         unedited: the same at strength 0, (B, 3, S, S) in [−1, 1].
-        psnr: of the unedited pictures against their sources, (B,) dB.
+        psnr: of the unedited pictures, laid where they belong, against their sources, (B,) dB.
         identity: cosine of the identity features of source and unedited, (B,); None without an identity network.
+        poses: how each source shows what the images show upright; None for one that was not registered.
     """
 
     images: Tensor
     unedited: Tensor
     psnr: Tensor
     identity: Tensor | None
+    poses: tuple[Pose | None, ...] = ()
 
 
 class Editor:
@@ -183,6 +188,7 @@ class Editor:
         levels: Sequence[str] | None = None,
         batch: int | None = None,
         blended: bool = True,
+        registered: bool | None = None,
     ) -> Any:
         """Edited images, of the kind that was handed in.
 
@@ -197,12 +203,14 @@ class Editor:
             blended: lay the edit into the picture, at its own size, whatever was not edited equal bit for bit
                 (`sdd.beyond.blend`). Without, what comes back is drawn anew, (B, 3, S, S) at the manipulator's size,
                 as the paper does.
+            registered: look for the pose (turn, size, place, side) in which a picture inverts, and lay the edit back
+                through it (`sdd.beyond.register`); None looks where one inverts far worse than the domain's own.
 
         Raises:
             SddError: unknown level, strength that is not finite, images of another shape or range (integers, or floats
-                of 0 to 255), or a picture that cannot be read.
+                of 0 to 255), a picture that cannot be read, or `registered` where there is nothing to register by.
         """
-        return Composition([self])(images, [strength], levels, batch, blended)
+        return Composition([self])(images, [strength], levels, batch, blended, registered)
 
     def encode(self, images: Images, batch: int | None = None) -> Prepared:
         """Pictures, of any kind that can be edited, as the manipulator has them (for StyleGAN: codes); see `draw`."""
@@ -227,6 +235,7 @@ class Editor:
         refine: int = 0,
         progress: Progress | None = None,
         identity: bool = True,
+        registered: bool | None = False,
     ) -> Edit:
         """The edit as the manipulator draws it, with the unedited pictures and how close they come.
 
@@ -234,8 +243,9 @@ class Editor:
             refine: steps by which a manipulator that inverts comes closer to each picture.
             progress: called with (images done, images in all).
             identity: whether identities are to be compared too; costs two passes through that network.
+            registered: as in a call; what is drawn is upright, and `Edit.poses` says where it belongs.
         """
-        return Composition([self]).edit(images, [strength], levels, batch, refine, progress, identity)
+        return Composition([self]).edit(images, [strength], levels, batch, refine, progress, identity, registered)
 
     @staticmethod
     def compose(editors: Sequence[Editor]) -> Composition:
@@ -367,15 +377,19 @@ class Composition:
         levels: Sequence[str] | None = None,
         batch: int | None = None,
         blended: bool = True,
+        registered: bool | None = None,
     ) -> Any:
         """Edited images; as `Editor.__call__`, with one strength for all editors or a list of one for each, either of
         which may be a tensor (B,) of one for each picture.
         """
         parsed = self.strengths(strength)
         strengths.check_count(parsed, given.count(images))
+        if registered and (not blended or self.crop is not None):
+            why = "is drawn anew" if not blended else f"is cut out by the rule {self.crop!r}"
+            raise SddError(f"a picture that {why} cannot be registered too; leave registered=True out")
 
         def edit(part: Tensor, at: Sequence[int], laid: bool) -> tuple[Tensor, Opened]:
-            opened = self.open(part, batch)
+            opened = self.open(part, batch, registered if laid and self.crop is None else False)
             return opened(strengths.of(parsed, at), levels, laid), opened
 
         return given.edited(images, edit, self.crop, self.image_size, blended)
@@ -388,11 +402,14 @@ class Composition:
 
     def encode(self, images: Images, batch: int | None = None) -> Prepared:
         """As `Editor.encode`."""
-        return self.open(given.squares(images, self.crop, self.image_size), batch).prepared
+        return self.open(given.squares(images, self.crop, self.image_size), batch, False).prepared
 
     @torch.no_grad()
-    def open(self, images: Tensor, batch: int | None = None) -> Opened:
+    def open(self, images: Tensor, batch: int | None = None, registered: bool | None = None) -> Opened:
         """Images (B, 3, H, W) in [-1, 1] ready to be edited at several strengths; what is common to these is done once.
+
+        Args:
+            registered: as in a call; done when an edit is first laid into the images.
 
         Raises:
             SddError: images of another shape.
@@ -403,7 +420,7 @@ class Composition:
         squares = images
         if images.shape[-2] != images.shape[-1] and len(images):
             squares = torch.stack([square(image, "pad") for image in images])
-        return Opened(self, images, self.manipulator.prepare(reduce(squares.to(self.device), side)), batch)
+        return Opened(self, images, reduce(squares.to(self.device), side), batch, registered)
 
     @torch.no_grad()
     def edit(
@@ -415,26 +432,42 @@ class Composition:
         refine: int = 0,
         progress: Progress | None = None,
         identity: bool = True,
+        registered: bool | None = False,
     ) -> Edit:
         """Edited images, and the same unedited; as `Editor.edit`."""
         self._check(images)
         wanted = self.strengths(strength)
         images = resize(images.to(self.device).float(), self.manipulator.image_size)
-        size, pieces = batch or self.manipulator.batch_size(), list[Prepared]()
-        for part in images.split(size):
-            y = self.manipulator.prepare(part)
-            pieces.append(self.manipulator.refine(part, y, refine) if refine > 0 else y)
+        size = batch or self.manipulator.batch_size()
+
+        def told(done: int) -> None:
             if progress is not None:
-                progress(sum(map(len, pieces)), len(images))
-        y = Prepared.cat(pieces) if pieces else self.manipulator.prepare(images)
-        unedited = self.draw(y, 0.0, None, batch)
+                progress(done, len(images))
+
+        opened = Opened(self, images, images, batch, registered, told if refine <= 0 else None)
+        y, unedited, seen = opened.placed
+        if refine > 0:
+            pieces = list[Prepared]()
+            for at in (slice(start, start + size) for start in range(0, len(seen), size)):
+                pieces.append(self.manipulator.refine(seen[at], y[at], refine))
+                told(sum(map(len, pieces)))
+            y = Prepared.cat(pieces) if pieces else y
+            unedited = self.draw(y, 0.0, None, batch)
         edited = self.draw(y, wanted, levels, batch)
         likeness = None
         if identity and self.domain is not None and self.domain.identity is not None and len(images):
-            pairs = zip(images.split(size), unedited.split(size), strict=True)
+            pairs = zip(seen.split(size), unedited.split(size), strict=True)
             net = self.domain.identity
             likeness = torch.cat([(identity_features(net, a) * identity_features(net, b)).sum(1) for a, b in pairs])
-        return Edit(edited, unedited, psnr(unedited, images), likeness)
+        quality = psnr(unedited, images)
+        for i, pose in enumerate(opened.poses):
+            if pose is not None:
+                quality[i] = laid_psnr(unedited[i], images[i], pose)
+        return Edit(edited, unedited, quality, likeness, opened.poses)
+
+    def redraw(self, images: Tensor, batch: int | None = None) -> Tensor:
+        """Images (B, 3, S, S) as they are encoded and drawn unedited, in [-1, 1]."""
+        return self.draw(self.manipulator.prepare(images), 0.0, None, batch)
 
     @property
     def crop(self) -> str | None:
@@ -491,19 +524,57 @@ class Opened:
 
     Attributes:
         images: (B, 3, H, W) in [-1, 1].
-        prepared: the same as the manipulator has them.
+        squares: the same as the manipulator sees them, (B, 3, S, S); prepared: as it has them.
     """
 
-    def __init__(self, editors: Composition, images: Tensor, prepared: Prepared, batch: int | None) -> None:
-        self.editors, self.images, self.prepared, self.batch = editors, images, prepared, batch
-        self._unedited: Tensor | None = None
+    def __init__(
+        self, editors: Composition, images: Tensor, squares: Tensor, batch: int | None = None,
+        registered: bool | None = False, told: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        if registered and kinds.needs(editors.editors[0].kind) != "generator":
+            raise SddError(
+                f"the manipulator {editors.editors[0].kind} keeps the picture as it is, so that nothing tells how it "
+                f"lies; leave --register (registered=True) out"
+            )
+        self.editors, self.images, self.squares, self.batch = editors, images, squares, batch
+        self.registered = registered
+        size, pieces = batch or editors.manipulator.batch_size(), list[Prepared]()
+        for part in squares.split(size):
+            pieces.append(editors.manipulator.prepare(part))
+            if told is not None:
+                told(sum(map(len, pieces)))
+        self.prepared = Prepared.cat(pieces)
 
-    @property
+    @cached_property
     def unedited(self) -> Tensor:
         """The pictures at strength 0 as the manipulator draws them, (B, 3, S, S); drawn once."""
-        if self._unedited is None:
-            self._unedited = self.editors.draw(self.prepared, 0.0, None, self.batch)
-        return self._unedited
+        return self.editors.draw(self.prepared, 0.0, None, self.batch)
+
+    @cached_property
+    def found(self) -> dict[int, Registered]:
+        """Where the pictures lie that invert clearly better in another pose, by number."""
+        if self.registered is False or kinds.needs(self.editors.editors[0].kind) != "generator":
+            return {}
+        expected = None if self.editors.domain is None else self.editors.domain.expected_psnr
+        before = psnr(self.unedited, self.squares)
+        redraw = partial(self.editors.redraw, batch=self.batch)
+        return registered_where(self.squares, before, redraw, expected, always=bool(self.registered))
+
+    @property
+    def poses(self) -> tuple[Pose | None, ...]:
+        """How each picture lies; None as the domain's own."""
+        return tuple(self.found[i].pose if i in self.found else None for i in range(len(self.images)))
+
+    @cached_property
+    def placed(self) -> tuple[Prepared, Tensor, Tensor]:
+        """As the manipulator has the pictures in the poses found; these drawn unedited; and what was encoded there."""
+        if not self.found:
+            return self.prepared, self.unedited, self.squares
+        seen = self.squares.clone()
+        for i, one in self.found.items():
+            seen[i] = one.image
+        again = Opened(self.editors, seen, seen, self.batch)
+        return again.prepared, again.unedited, seen
 
     @torch.no_grad()
     def __call__(self, strength: Strengths = 1.0, levels: Sequence[str] | None = None, blended: bool = True) -> Tensor:
@@ -513,26 +584,11 @@ class Opened:
             return self.editors.draw(self.prepared, strengths, levels, self.batch)
         if not any(strengths) or len(self.images) == 0:
             return self.images.clone()
-        edited = self.editors.draw(self.prepared, strengths, levels, self.batch)
-        return blend(self.images, edited.to(self.images), self.unedited.to(self.images))
-
-
-UNUSUAL = (
-    "an unusual framing, or not of that domain, so that the edit may not fit; come closer with --refine 100, or use an "
-    "editor trained on pictures of this kind (`sdd domain add`)"
-)
-
-
-def domain_warning(quality: float, domain: Domain | None, out_of_domain_db: float = 11.0) -> str | None:
-    """A sentence for a picture that comes back at `quality` dB, far below what the domain's own do; None if it is fine.
-
-    Args:
-        out_of_domain_db: how far below; the worst of 512 held-out avatars lies 10.7 dB below their mean.
-    """
-    expected = None if domain is None else domain.expected_psnr
-    if domain is None or expected is None or quality > expected - out_of_domain_db:
-        return None
-    return (
-        f"this picture inverts at {quality:.1f} dB where those of domain {domain.name!r} reach {expected:.0f} dB: "
-        f"{UNUSUAL}"
-    )
+        prepared, unedited, _ = self.placed
+        edited = self.editors.draw(prepared, strengths, levels, self.batch).to(self.images)
+        if not self.found:
+            return blend(self.images, edited, unedited.to(self.images))
+        height, width = self.images.shape[-2:]
+        quads = [None if pose is None else pose.quad(width, height) for pose in self.poses]
+        each = zip(self.images, edited, unedited.to(self.images), quads, strict=True)
+        return torch.stack([blend(*one, DEFAULT if one[-1] is None else LAID) for one in each])

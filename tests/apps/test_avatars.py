@@ -19,7 +19,8 @@ from PIL import Image
 
 from sdd.domains import avatars, library
 from sdd.domains.avatars.person import Avatar, drawing_style
-from sdd.editor import Editor, domain_warning
+from sdd.domains.foreign import domain_warning
+from sdd.editor import Editor
 from sdd.io.pictures.read import read_fitted, read_image
 from sdd.io.pictures.write import save_png
 from sdd.manipulators.inversion import psnr

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdd.beyond.blend import blend, padded_quad
-from sdd.editor import UNUSUAL, Edit, domain_warning
+from sdd.beyond.blend import DEFAULT, blend, padded_quad
+from sdd.beyond.register import LAID
+from sdd.domains.foreign import UNUSUAL, domain_warning
+from sdd.editor import Edit
 from sdd.errors import SddError, guarded
 from sdd.io.pictures.crop import drawn_in
 from sdd.io.pictures.folder import Source
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from sdd.beyond.pose import Pose
     from sdd.domains.domain import Domain
 
 
@@ -54,7 +57,7 @@ class Edits(Protocol):
 
     def edit(
         self, images: Tensor, strength: float | Sequence[float], levels: Sequence[str] | None, batch: int | None,
-        refine: int, *, identity: bool,
+        refine: int, *, identity: bool, registered: bool | None,
     ) -> Edit:  # fmt: skip
         """Edited pictures (B, 3, H, W) in [-1, 1], and the same unedited."""
         ...
@@ -72,6 +75,7 @@ class Wish:
         face: which face of a photo, counted from 1 with the largest first, or `all`.
         box: left, top, right, bottom in pixels, instead of the domain's own crop.
         blended: lay the edit into the picture, at its own size; else what comes back is what the manipulator draws.
+        registered: find how each picture lies first (`sdd.beyond.register`); None for those that invert badly.
     """
 
     strengths: tuple[float, ...] = (1.0,)
@@ -81,6 +85,7 @@ class Wish:
     face: str = "1"
     box: Box | None = None
     blended: bool = True
+    registered: bool | None = None
 
 
 @dataclass
@@ -89,12 +94,14 @@ class Outcome:
 
     Attributes:
         foreign: pictures that came back far worse than their domain's own, each with its dB.
+        registered: pictures that were found to lie otherwise than their domain's own, each with its pose.
     """
 
     written: list[Path] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     foreign: list[tuple[Path, float]] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
+    registered: list[tuple[Path, Pose]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,11 @@ def edit_pictures(
         progress: called with the number of pictures finished since the last call.
 
     Raises:
-        SddError: what is wished for does not exist (a level, say).
+        SddError: what is wished for does not exist (a level, say), or not together.
     """
+    if wish.registered and (not wish.blended or editors.crop is not None or wish.box is not None):
+        why = "is cut out by its box or its domain's rule" if wish.blended else "is drawn anew"
+        raise SddError(f"a picture that {why} cannot be registered too; leave --register out")
     outcome = Outcome()
     taken = {os.path.realpath(path) for path in (*outputs, *(source.path for source in sources))}
     waiting: list[Crop] = []
@@ -158,6 +168,18 @@ def foreign_warning(foreign: Sequence[tuple[Path, float]], domain: Domain | None
         f"{len(worst)} pictures invert far below the {domain.expected_psnr:.0f} dB of domain {domain.name!r}, "
         f"{names}{more}: {UNUSUAL}"
     )
+
+
+def registered_note(registered: Sequence[tuple[Path, Pose]]) -> str | None:
+    """One sentence for all pictures that were registered; None if there are none."""
+    if not registered:
+        return None
+    if len(registered) == 1:
+        path, pose = registered[0]
+        return f"registered: {path} shows its person {pose}; --no-register takes it as it is"
+    names = ", ".join(f"{path.name} ({pose})" for path, pose in registered[:NAMED])
+    more = f" and {len(registered) - NAMED} more" if len(registered) > NAMED else ""
+    return f"registered {len(registered)} pictures: {names}{more}; --no-register takes them as they are"
 
 
 def _about(path: Path, error: SddError) -> str:
@@ -202,7 +224,10 @@ def _flush(
     strengths = list(wish.strengths) if len(wish.strengths) > 1 else wish.strengths[0]
     batch = torch.stack([crop.image for crop in crops])
     # Of the report only the dB are told: identities need not be compared.
-    edit = editors.edit(batch, strengths, wish.levels, None, wish.refine, identity=False)
+    whole = wish.blended and editors.crop is None and wish.box is None
+    registered = wish.registered if whole else False
+    edit = editors.edit(batch, strengths, wish.levels, None, wish.refine, identity=False, registered=registered)
+    outcome.registered += [(sources[crops[i].source].path, pose) for i, pose in enumerate(edit.poses) if pose]
     for crop, quality in zip(crops, edit.psnr.tolist(), strict=True):
         outcome.psnr.append(quality)
         if domain_warning(quality, editors.domain) is not None:
@@ -238,7 +263,9 @@ def laid(
     result = to_tensor(before)
     for crop, i in zip(crops, at, strict=True):
         edited, unedited = (drawn_in(drawn[i].cpu(), editors.crop) for drawn in (edit.images, edit.unedited))
-        result = blend(result, edited, unedited, crop.quad)
+        pose = edit.poses[i] if edit.poses else None
+        quad, how = (crop.quad, DEFAULT) if pose is None else (pose.quad(*before.size), LAID)
+        result = blend(result, edited, unedited, quad, how)
     after = from_tensor(result)
     return after if layer is None else transparent_again(layer, before, after, parse_colour(wish.background))
 

@@ -11,6 +11,8 @@
     settle      stop when guidance and what holds the edit balance
     strength    how far strength 1 goes
     blend       the edit laid into the source, whose own pixels stay
+    pose        where in a picture a drawing lies, and the ways there and back
+    register    a picture turned and moved to where it inverts best, before it is encoded
     published   what the released code does and the paper does not say
 
 `sdd.training.config.DEPARTURES` names the options of each; `python -m sdd.evaluate.benchmark ablation` measures what

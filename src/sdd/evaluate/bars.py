@@ -56,6 +56,7 @@ BARS = (
     Bar("editors: gain against the source, mean", "editors", "gain", 0.40),
     Bar("editors: gain against the source, worst prompt", "editors", "worst_gain", 0.0),
     Bar("editors: reversibility, mean", "editors", "reversibility", 35, unit="dB"),
+    Bar("pictures framed otherwise, registered: lost, worst framing", "framings", "lost", 1.5, most=True, unit="dB"),
     Bar("training one editor, search included", "speed", "train", 30, most=True, unit="s"),
     Bar("training another prompt of the same domain", "speed", "second_train", 20, most=True, unit="s"),
     Bar("editing: cold `sdd edit` of one picture", "speed", "cold_edit", 3, most=True, unit="s"),

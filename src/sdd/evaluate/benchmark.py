@@ -1,6 +1,7 @@
 """Measure the embedded domain, its teacher, its judge and its editors, on avatars nothing was trained on.
 
     python -m sdd.evaluate.benchmark reconstruction     encoder and generator: PSNR, attributes that survive
+    python -m sdd.evaluate.benchmark framings           pictures framed otherwise, registered and as they are
     python -m sdd.evaluate.benchmark judge              the judge against the truth
     python -m sdd.evaluate.benchmark teacher            50 DDIM steps at guidance 5: does the judge find what was asked?
     python -m sdd.evaluate.benchmark editors            one editor for each prompt: success, side effects, gain, axioms
@@ -24,6 +25,7 @@ from sdd.errors import SddError
 from sdd.evaluate.command import CONSOLE, OUT, PICTURES, Kept, Out, Pictures, Quick, Seed, app
 from sdd.evaluate.tables.ablation import VALIDATION, ablation_command
 from sdd.evaluate.tables.editors import editors_command
+from sdd.evaluate.tables.framings import framings_command
 from sdd.evaluate.tables.guidances import guidance_command
 from sdd.evaluate.tables.judging import judge_command
 from sdd.evaluate.tables.manipulators import manipulators_command
@@ -44,6 +46,7 @@ def all_command(
     """Everything but the ablation and the methods, one after the other."""
     judge_command(None, seed, quick, out)
     reconstruction_command(None, seed, quick, out, pictures)
+    framings_command(None, seed, quick, out, pictures)
     teacher_command(None, seed, quick, out, pictures)
     editors_command(None, seed, quick, out, kept, pictures)
     manipulators_command(None, seed, quick, out, kept, pictures)

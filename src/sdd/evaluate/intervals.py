@@ -54,6 +54,17 @@ def mean(groups: Sequence[Sequence[float]], draws: int = DRAWS, seed: int = SEED
     return Mean(value, float(low), float(high))
 
 
+def median(values: Sequence[float], draws: int = DRAWS, seed: int = SEED, level: float = 0.95) -> Mean:
+    """The median of some values, with its bootstrap percentile interval; nan is a value that could not be measured."""
+    kept = np.array([x for x in values if not math.isnan(x)])
+    if len(kept) < 2:
+        return Mean(float(kept[0]) if len(kept) else math.nan, math.nan, math.nan)
+    random = np.random.default_rng(seed)
+    found = np.median(kept[random.integers(len(kept), size=(draws, len(kept)))], axis=1)
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return Mean(float(np.median(kept)), float(low), float(high))
+
+
 def difference(
     groups: Sequence[Sequence[float]], others: Sequence[Sequence[float]], draws: int = DRAWS, seed: int = SEED
 ) -> Mean:

@@ -22,6 +22,7 @@ from sdd.evaluate.markdown import table
 from sdd.evaluate.tables import (
     ablation,
     editors,
+    framings,
     guidances,
     judging,
     manipulators,
@@ -47,6 +48,7 @@ class Part:
 
 PARTS = (
     Part(reconstruction.NAME, "reconstruction", reconstruction.section, (reconstruction.EDITION,)),
+    Part(framings.NAME, "framings", framings.section, (framings.EDITION,)),
     Part(judging.NAME, "judge", judging.section, (judging.EDITION,)),
     Part(teaching.NAME, "teacher", teaching.section, (teaching.EDITION,)),
     Part(editors.NAME, "editors", editors.section, (editors.EDITION,)),

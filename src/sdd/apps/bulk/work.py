@@ -16,7 +16,7 @@ import torch
 from sdd.apps.bulk.manifest import BROKEN, EDITED, Row, commit, is_settled, part_name, read, rows_of, whole
 from sdd.apps.bulk.task import AT_ONCE, Layers, Place, Report, Task
 from sdd.apps.pictures import Crop, Edits, Wish, cut, laid
-from sdd.editor import domain_warning
+from sdd.domains.foreign import domain_warning
 from sdd.errors import SddError, guarded, one_line
 from sdd.io.pictures.write import from_tensor
 

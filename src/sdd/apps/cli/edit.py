@@ -67,6 +67,10 @@ def edit(
         bool,
         typer.Option("--blend/--no-blend", help="Lay the edit into the picture at its own size; or draw it anew."),
     ] = True,
+    registered: Annotated[
+        bool | None,
+        typer.Option("--register/--no-register", help="Find how a picture lies first; by default if it inverts badly."),
+    ] = None,
     background: Annotated[str, typer.Option(help="Colour behind transparent parts: a name or #rrggbb.")] = "white",
     method: MethodName = None,
     prompt: AskedPrompt = None,
@@ -98,7 +102,7 @@ def edit(
     from sdd.apps.pictures import Edits, Wish, edit_pictures
     from sdd.device import pick_device
 
-    wish = Wish(strengths, wanted, refine, background, face, part, blended)
+    wish = Wish(strengths, wanted, refine, background, face, part, blended, registered)
     parts = {"generator": generator, "encoder": encoder, "crop": crop.value if crop else None}
     given = {"teacher": teacher, "clip": clip, "ddpm": ddpm, "diffae": diffae, "instructed": instructed}
     asked = find_method(method, editors, prompt, source_prompt, knob, seed, domain, device, parts, given)
@@ -115,8 +119,10 @@ def _report(outcome: Outcome, count: int, folder: Path, domain: Domain | None) -
     Raises:
         typer.Exit: some or all could not be edited.
     """
-    from sdd.apps.pictures import foreign_warning
+    from sdd.apps.pictures import foreign_warning, registered_note
 
+    if (note := registered_note(outcome.registered)) is not None:
+        say(note)
     if (warning := foreign_warning(outcome.foreign, domain)) is not None:
         terminal.warn(warning)
     for sentence in outcome.broken:
