@@ -31,7 +31,8 @@ from toy import SIZE, STYLE_DIM, ToyTeacher, toy_domain
 
 COMMANDS = (
     "search", "train", "edit", "compare", "methods", "show", "export", "sample", "demo", "words", "import",
-    "inspect", "models", "domain add", "domain list", "domain show", "domain remove",
+    "inspect", "models", "domain add", "domain list", "domain show", "domain remove", "bench people",
+    "bench submit", "eval",
 )  # fmt: skip
 QUICK = ("--domain", "toy", "--device", "cpu", "--set", "images=12", "--set", "hidden=16", "--set", "scale=2")
 

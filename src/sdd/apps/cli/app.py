@@ -11,7 +11,7 @@ from sdd.apps import terminal
 
 ORDER = (
     "search", "train", "edit", "bulk", "compare", "methods", "show", "export", "sample", "demo", "words", "import",
-    "inspect", "models", "domain",
+    "inspect", "models", "domain", "bench", "eval",
 )  # fmt: skip
 
 
@@ -65,6 +65,8 @@ app = typer.Typer(
 )
 domain_app = typer.Typer(help="Save a domain made of your own models under a name.", no_args_is_help=True)
 app.add_typer(domain_app, name="domain", epilog="Example: sdd domain add ffhq --generator ffhq.pt --encoder e4e.pt")
+bench_app = typer.Typer(help="Measure methods where the right answer is known; score your own.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench", epilog="Example: sdd bench fig1 --quick -o benchmarks-out/")
 
 
 def _print_version(wanted: bool) -> None:
