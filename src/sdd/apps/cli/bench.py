@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sdd.apps.cli.app import bench_app
-from sdd.apps.cli.options import check_file, check_folder, watched
+from sdd.apps.cli.options import Seed, check_file, check_folder, watched
 from sdd.apps.cli.say import say
+from sdd.evaluate.bench.names import NAMES
 
 PEOPLE_SEED, PEOPLE_COUNT = 20, 12  # `sdd.evaluate.people` has them too; a test says so
 PeopleSeed = Annotated[int, typer.Option(help="Which test people; the published ones are those of 20.", min=0)]
@@ -71,3 +73,78 @@ def submit(
     for line in scoring.report_lines(entry):
         say(line)
     say(f"wrote {board} and {board.with_suffix('.md')}: {entry.name}, {len(entry.prompts)} prompts")
+
+
+# --- Tables and figures ----------------------------------------------------------------------------------------------
+
+Quick = Annotated[bool, typer.Option("--quick", help="A glance: few people, few prompts, short trainings.")]
+People = Annotated[int | None, typer.Option("-n", "--count", help="People of each prompt.", min=1, max=1000)]
+Names = Annotated[str | None, typer.Option("--methods", help="Only these methods, with commas (sdd methods).")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for JSON, Markdown and PNG.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Begin nothing new after so many; the same command goes on.", min=0)
+]
+KeptIn = Annotated[Path | None, typer.Option("--kept", help="Folder of what is measured; by default in the cache.")]
+Calls = Annotated[list[str] | None, typer.Option("--call", help="Real-size costs: NAME=SECONDS of one network call.")]
+
+
+def _experiment(name: str, said: str) -> None:
+    """Add the command of an experiment."""
+
+    def command(
+        out: Out = Path("benchmarks-out"),
+        quick: Quick = False,
+        count: People = None,
+        prompt: Prompts = None,
+        methods: Names = None,
+        call: Calls = None,
+        seed: Seed = 0,
+        minutes: Minutes = None,
+        kept: KeptIn = None,
+    ) -> None:
+        check_folder(out)
+        _run([name], out, minutes, kept, quick=quick, n=count, prompts=prompt, methods=methods, seed=seed, call=call)
+
+    bench_app.command(name, help=said, epilog=f"Example: sdd bench {name} --quick -o benchmarks-out/")(command)
+
+
+for _name, _said in NAMES.items():
+    _experiment(_name, _said)
+
+
+@bench_app.command("all", epilog="Example: sdd bench all --quick -o benchmarks-out/")
+def every(
+    out: Out = Path("benchmarks-out"), quick: Quick = False, minutes: Minutes = None, kept: KeptIn = None
+) -> None:
+    """All tables and figures, and the page that says what they say of the papers' claims."""
+    check_folder(out)
+    _run(list(NAMES), out, minutes, kept, quick=quick)
+    index(out)
+
+
+@bench_app.command("index", epilog="Example: sdd bench index -o benchmarks-out/")
+def index(out: Out = Path("benchmarks-out")) -> None:
+    """Write index.md: each claim of the papers, our figure with its interval, whether it holds, and why."""
+    from sdd.evaluate.bench.index import write_index
+
+    say(f"wrote {write_index(out)}")
+
+
+def _run(
+    names: list[str], out: Path, minutes: float | None, kept: Path | None, quick: bool = False, n: int | None = None,
+    prompts: list[str] | None = None, methods: str | None = None, seed: int = 0, call: list[str] | None = None,
+) -> None:  # fmt: skip
+    from sdd.evaluate.bench.costs import calls_of
+    from sdd.evaluate.bench.experiment import Size, run
+    from sdd.io.progress import bars
+
+    chosen = tuple(name.strip() for name in (methods or "").split(",") if name.strip())
+    size = Size(quick, n, tuple(prompts or ()), chosen, seed, calls_of(call or ()))
+    began = time.monotonic()
+    for name in names:
+        left = None if minutes is None else max(0.0, minutes - (time.monotonic() - began) / 60)
+        with bars(watched()) as report:
+            paths, waiting = run(name, size, out, kept, left, report)
+        say(f"wrote {', '.join(map(str, paths))}")
+        if waiting:
+            say(f"{waiting} cells of {name} are still to be measured; the same command goes on where it was")

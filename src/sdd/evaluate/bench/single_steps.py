@@ -1,0 +1,78 @@
+"""Editors trained at one timestep alone: the outcome that scores of timesteps are to foretell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sdd.evaluate import indicators
+from sdd.evaluate.bench.cells import Bench, Cell
+from sdd.evaluate.bench.experiment import Found, Size, texts_of
+from sdd.evaluate.bench.trainings import best_gain, options, trained
+from sdd.evaluate.trial import Rows, rounded
+from sdd.io.code import code_of
+
+PRESET = "paper"
+TEXTS = (
+    "white hair", "sunglasses", "dark skin", "a beard", "smile", "pink clothes", "black hair", "bald", "a turban",
+    "pale skin", "blue clothes", "glasses",
+)  # fmt: skip
+QUICK_TEXTS = ("white hair", "sunglasses")
+TIMESTEPS, QUICK_TIMESTEPS = tuple(range(50, 1000, 100)), (150, 350, 550, 750, 950)
+SOURCES = {True: 4, False: 16}  # pictures that indicators are of
+PEOPLE = 6  # seed of the people: a choice of an indicator may follow
+
+
+def outcomes(bench: Bench, what: str, size: Size) -> Found:
+    """The gain of training at each timestep, and every indicator of each."""
+    texts = texts_of(size, QUICK_TEXTS, TEXTS)
+    timesteps = QUICK_TIMESTEPS if size.quick else TIMESTEPS
+    n, seeds, steps = size.n or (8 if size.quick else 16), 1 if size.quick else 2, 40 if size.quick else 120
+    cells = [
+        {
+            "t": t, "prompt": text, "seed": size.seed + k, "n": n, "people_seed": PEOPLE,
+            "options": options(PRESET, steps, size.quick, timesteps=f"list:{t}", descend=0.0),
+        }
+        for text in texts
+        for k in range(seeds)
+        for t in timesteps
+    ]  # fmt: skip
+    rows = trained(bench, f"{what}: trainings", cells)
+    for row in rows:
+        row.pop("options")
+    asked: list[Cell] = [
+        {"indicators": text, "timesteps": list(timesteps), "pictures": SOURCES[size.quick], "seed": size.seed}
+        for text in texts
+    ]
+    used = [bench.models.fingerprint("teacher"), code_of(indicators.__name__)]
+    told = bench.measured(f"{what}: indicators", asked, lambda cell: _indicators(bench, cell), lambda cell: used)
+    return {
+        "rows": rows, "indicators": told, "timesteps": list(timesteps), "prompts": list(texts), "n": n,
+        "seeds": seeds, "steps": steps, "people_seed": PEOPLE, "preset": PRESET,
+    }  # fmt: skip
+
+
+def _indicators(bench: Bench, cell: Cell) -> Cell:
+    images = bench.domain.images(cell["pictures"], cell["seed"], "train")
+    teacher = bench.models.get("teacher", "sdd")
+    found = indicators.indicators(bench.domain, teacher, images, cell["indicators"], cell["timesteps"], cell["seed"])
+    return {"values": {name: rounded(values) for name, values in found.items()}}
+
+
+def gains(found: Found) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    """Of each prompt that is whole the best gain of each training, (seeds, timesteps)."""
+    made = {}
+    for text in found["prompts"]:
+        there: Rows = [r for r in found["rows"] if r["prompt"] == text and "why" not in r]
+        seeds = sorted({r["seed"] for r in there})
+        lines = [{r["t"]: best_gain(r) for r in there if r["seed"] == k} for k in seeds]
+        whole = [[line[t] for t in found["timesteps"]] for line in lines if len(line) == len(found["timesteps"])]
+        if whole:
+            made[text] = np.array(whole)
+    return made
+
+
+def scores(found: Found) -> dict[str, dict[str, Any]]:
+    """Indicators by prompt and name."""
+    return {row["indicators"]: row["values"] for row in found["indicators"] if "why" not in row}
