@@ -114,7 +114,7 @@ def plot(found: Found, path: Path) -> None:
                 axis.errorbar(xs, [m.value for m in line], [low, high], fmt="-o", ms=4, capsize=2, label=name)
         axis.axhline(0, color="0.8", lw=0.8)
         axis.set(title=f"preset {preset}", xlabel="strength")
-        if axis.lines:
+        if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=8)
     axes[0, 0].set_ylabel("editability")
     save(made, path)
