@@ -23,6 +23,7 @@ TRAINING_FREE = ("sdedit", "ddib", "instruct-pix2pix", "styleclip-global", "null
 DIFFUSION = ("sdedit", "sdedit-ft", "ddib", "null-text", "flowedit", "instruct-pix2pix", "diffae")
 LEVELS = np.arange(20.0, 41.0)  # dB
 PAPER = 24.0  # dB, above which SDD is to lead
+MOST = 55.0  # dB: beyond it nothing was done to speak of
 PARTS = {"people": "as each method gives it back", "laid": "every edit laid into the source"}
 OWN, DRAWN = "sdd", "sdd, as drawn"
 
@@ -142,7 +143,8 @@ def plot(found: Found, path: Path) -> None:
         front(axis, some)
         axis.axvline(PAPER, color="0.8", lw=0.8, zorder=0)
         axis.axhline(0, color="0.8", lw=0.8, zorder=0)
-        axis.set(xlabel="fidelity of what should not change, dB", title=said)
+        axis.set(xlabel=f"fidelity of what should not change, dB (at most {MOST:g} shown)", title=said)
+        axis.set_xlim(right=min(MOST, axis.get_xlim()[1]))
         axis.title.set_fontsize(10)
         axis.legend(fontsize=7, loc="best")
     axes[0, 0].set_ylabel("editability")

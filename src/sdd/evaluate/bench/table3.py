@@ -17,6 +17,7 @@ from sdd.evaluate.trial import Rows
 STRATEGIES = {"random": "random", "small ξ": "above:0", "large ξ": "above:0.5", "largest": "largest"}
 PRESETS = ("paper", "default")
 REPORTED = 1  # seed of people
+HOLD = 0.05  # editability below which a training has not taken hold
 COLUMNS = {
     "success": "%", "side_effects": "%", "editability": "", "fidelity": "dB", "gain": "",
 }  # fmt: skip
@@ -63,10 +64,14 @@ def claims(found: Found) -> list[Found]:
             rows = _rows(found, preset, other)
             if not best or not rows or len(rows) != len(best):
                 continue
+            each = [mean(_groups(some, "editability")).value for some in (best, rows)]
             gap = difference(_groups(best, "editability"), _groups(rows, "editability"))
             holds = gap.low > 0 or (None if gap.value > 0 else False)
-            same = all(a["timesteps"] == b["timesteps"] for a, b in zip(best, rows, strict=True))
-            why = "both chose the same timesteps" if same else f"at {found['steps']} equal steps, strength 1"
+            why = f"{each[0]:.2f} against {each[1]:.2f} at {found['steps']} equal steps, strength 1"
+            if all(a["timesteps"] == b["timesteps"] for a, b in zip(best, rows, strict=True)):
+                holds, why = None, "both chose the same timesteps"
+            elif max(each) < HOLD:
+                holds, why = None, f"neither took hold in {found['steps']} steps"
             made.append(claim(f"the largest score teaches more than {other} (editability, {preset})", gap.value, holds,
                               why, gap))  # fmt: skip
     return made
