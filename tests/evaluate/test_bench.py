@@ -148,7 +148,8 @@ def test_table1_says_what_it_cost_and_who_leads():
     rows = [row("sdd", "smile", 1.0, 0.7, 40.0), row("sdedit", "smile", 0.5, 0.5, 26.0)]
     found = {
         "rows": rows, "labels": ["sdd", "sdedit", "diffae"], "costs": {"sdd": [30.0, 0.1], "sdedit": [0.0, 1.1]},
-        "calls": {}, "prompts": ["smile"], "n": 3, "people_seed": 1, "validation_seed": 5, "quick": True,
+        "calls": {}, "prompts": ["smile"], "n": 3, "people_seed": 1, "validation_seed": 5, "validation_n": 3,
+        "quick": True,
     }  # fmt: skip
     made = {c["claim"]: c for c in table1.claims(found)}
     assert made["SDD is nearer to what was asked than sdedit (gain, as each gives it back)"]["value"] == pytest.approx(

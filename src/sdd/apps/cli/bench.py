@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from sdd.apps import terminal
 from sdd.apps.cli.app import bench_app
 from sdd.apps.cli.options import Seed, check_file, check_folder, watched
 from sdd.apps.cli.say import say
+from sdd.errors import SddError
 from sdd.evaluate.bench.names import NAMES
 
 PEOPLE_SEED, PEOPLE_COUNT = 20, 12  # `sdd.evaluate.people` has them too; a test says so
@@ -143,8 +145,16 @@ def _run(
     began = time.monotonic()
     for name in names:
         left = None if minutes is None else max(0.0, minutes - (time.monotonic() - began) / 60)
-        with bars(watched()) as report:
-            paths, waiting = run(name, size, out, kept, left, report)
+        try:
+            with bars(watched()) as report:
+                paths, waiting = run(name, size, out, kept, left, report)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("stopped; what was measured is kept, and the same command goes on") from stop
+        except SddError as error:
+            if len(names) == 1:
+                raise
+            terminal.warn(str(error))  # of all, one that cannot be measured must not cost the others
+            continue
         say(f"wrote {', '.join(map(str, paths))}")
         if waiting:
             say(f"{waiting} cells of {name} are still to be measured; the same command goes on where it was")

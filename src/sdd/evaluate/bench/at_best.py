@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.experiment import Found
-from sdd.evaluate.bench.points import REPORTED, VALIDATION, Way, chosen, groups, points, training_seconds
+from sdd.evaluate.bench.points import REPORTED, VALIDATING, VALIDATION, Way, chosen, groups, points, training_seconds
 from sdd.evaluate.intervals import Mean, difference, mean
 from sdd.evaluate.markdown import estimate, table
 from sdd.evaluate.trial import Rows
@@ -18,14 +18,15 @@ from sdd.evaluate.trial import Rows
 COLUMNS = {
     "success": ("%", "success"), "side_effects": ("%", "side effects"), "editability": ("", "editability"),
     "fidelity": ("dB", "fidelity"), "gain": ("", "gain"), "drift": ("", "drift, px"), "clip": ("", "CLIP"),
-    "directional": ("", "directional"),
+    "directional": ("", "directional CLIP"),
 }  # fmt: skip
 LAID = ("editability", "fidelity", "gain", "side_effects")
 
 
 def at_best(bench: Bench, what: str, asked: Sequence[Way], texts: Sequence[str], n: int, few: bool) -> Found:
     """Points of other people at the knobs that validation chose, and what each costs."""
-    tried = points(bench, f"{what}, validation", asked, texts, n, VALIDATION, few=few)
+    apart = VALIDATING[few]
+    tried = points(bench, f"{what}, validation", asked, texts, apart, VALIDATION, few=few)
     knobs = chosen(tried)
     rows = points(bench, what, asked, texts, n, REPORTED, {key: [value] for key, value in knobs.items()})
     costs = {}
@@ -38,6 +39,7 @@ def at_best(bench: Bench, what: str, asked: Sequence[Way], texts: Sequence[str],
             costs[way.label] = [None if math.isnan(train) else train, sum(took) / len(took)]
     return {
         "rows": rows, "n": n, "prompts": list(texts), "people_seed": REPORTED, "validation_seed": VALIDATION,
+        "validation_n": apart,
         "costs": costs, "labels": [way.label for way in asked],
     }  # fmt: skip
 
@@ -55,8 +57,8 @@ def said(found: Found) -> str:
     texts = found["prompts"]
     return (
         f"{len(texts)} prompts ({', '.join(texts)}), {found['n']} people each of seed {found['people_seed']}; the "
-        f"value of each knob was chosen on as many people of seed {found['validation_seed']}. Columns are explained in "
-        "[avatars.md](../avatars.md); 95 % bootstrap intervals over prompts and people. FID and KID of fewer than 50 "
+        f"value of each knob was chosen on {found['validation_n']} people of seed {found['validation_seed']}. "
+        "Columns are explained in [avatars.md](../avatars.md); 95 % bootstrap intervals over prompts and people. FID and KID of fewer than 50 "
         "pictures carry no meaning and are left out."
     )
 
@@ -74,7 +76,12 @@ def tables(found: Found) -> list[str]:
         cells += [f"{sum(row[name] for row in there) / len(there):.4f}" for name in sets]
         body.append([label, knobs, *cells])
         laid.append([label, *(estimate(mean(groups(rows, label, x, "laid")), COLUMNS[x][0]) for x in LAID)])
-    head = ["method", "knob", *(heading for _, heading in COLUMNS.values()), *(name.upper() for name in sets)]
+    head = [
+        "method",
+        "knob",
+        *(heading for _, heading in COLUMNS.values()),
+        *(f"{name.upper()}, judge's features" for name in sets),
+    ]
     return [
         *table(head, body),
         "",

@@ -115,7 +115,7 @@ def write(asked: Experiment, found: Found, out: Path) -> tuple[list[Path], int]:
     """JSON, Markdown and PNG of what was found."""
     kept = {"edition": EDITION, "name": asked.name, "machine": machine(), **found}
     paths = [out / f"{asked.name}.json"]
-    write_text(paths[0], json.dumps(kept, indent=1) + "\n")
+    write_text(paths[0], json.dumps(kept) + "\n")
     drawn = []
     if asked.plot is not None:
         paths.append(out / f"{asked.name}.png")

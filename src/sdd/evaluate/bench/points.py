@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 EDITION = 1
 REPORTED, VALIDATION = 1, 5  # seeds of people: figures are of the first, choices follow from the second
-PARTS = ("people", "laid", "drawn")
+VALIDATING = {True: 8, False: 24}  # people that choices follow from, in a quick run and a whole one
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from sdd.evaluate.trial import Rows, means
 # Proxy → whether a larger value is to mean a better edit, and what the field calls it.
 PROXIES = {
     "clip": (1, "CLIP similarity"), "directional": (1, "directional CLIP similarity"), "distance": (-1, "LPIPS-style"),
-    "ssim": (1, "SSIM"), "mse": (-1, "MSE"), "identity": (1, "identity similarity"), "fid": (-1, "FID"),
-    "kid": (-1, "KID"),
+    "ssim": (1, "SSIM"), "mse": (-1, "MSE"), "identity": (1, "identity similarity"),
+    "fid": (-1, "FID of the judge's features"), "kid": (-1, "KID of the judge's features"),
 }  # fmt: skip
 TRUTHS = {"editability": 1, "gain": 1, "fidelity": 1, "side_effects": -1}
 ASKS, KEEPS = ("clip", "directional"), ("distance", "ssim", "mse", "identity")
