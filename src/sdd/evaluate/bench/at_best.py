@@ -58,8 +58,8 @@ def said(found: Found) -> str:
     return (
         f"{len(texts)} prompts ({', '.join(texts)}), {found['n']} people each of seed {found['people_seed']}; the "
         f"value of each knob was chosen on {found['validation_n']} people of seed {found['validation_seed']}. "
-        "Columns are explained in [avatars.md](../avatars.md); 95 % bootstrap intervals over prompts and people. FID and KID of fewer than 50 "
-        "pictures carry no meaning and are left out."
+        "Columns are explained in [avatars.md](../avatars.md); 95 % bootstrap intervals over prompts and people. FID "
+        "and KID of fewer than 50 pictures carry no meaning and are left out."
     )
 
 

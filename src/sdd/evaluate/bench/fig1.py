@@ -107,7 +107,7 @@ def section(found: Found) -> list[str]:
         f"from {LEVELS[0]:g} to {LEVELS[-1]:g} dB; in brackets 95 % bootstrap intervals over prompts and people. *Laid "
         "in*: the method's edit, laid into the source by the package's own blend, which takes away what a method loses "
         "by drawing the picture anew. SDD's defaults and the blend were chosen on people of this seed, so that its "
-        "curve may flatter a little; instruct-pix2pix was trained on right answers for other people, as no other method was.",
+        "curve may flatter a little; instruct-pix2pix was trained on right answers for other people, as no other was.",
         "",
     ]
     labels = list(dict.fromkeys(label for areas in found["areas"].values() for label in areas))
