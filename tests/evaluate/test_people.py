@@ -56,6 +56,19 @@ def test_a_set_is_not_written_over_another(sources):
     assert (sources / "people.json").read_bytes() == before
 
 
+def test_what_is_somebody_elses_is_not_written_over(sources, tmp_path, judge):
+    (tmp_path / "mine" / "smile").mkdir(parents=True)
+    with pytest.raises(SddError, match="something else"):
+        write_people(Published.make(3, 2, TEXTS), tmp_path / "mine")
+    (tmp_path / "board.md").write_text("# My notes")
+    with pytest.raises(SddError, match="not written by"):
+        submit.submit(sources, "mine", Published.make(3, 2), tmp_path / "board.json", judge)
+    assert (tmp_path / "board.md").read_text() == "# My notes" and not (tmp_path / "board.json").exists()
+    (sources / "smile" / "0001.png").unlink()
+    write_people(Published.make(3, 2, TEXTS), sources)  # stopped, the same command goes on
+    assert (sources / "smile" / "0001.png").is_file()
+
+
 @pytest.mark.parametrize("bad", [{"count": 0}, {"count": 10**9}, {"prompts": ["green hair"]}])
 def test_no_such_set(bad):
     with pytest.raises(SddError):

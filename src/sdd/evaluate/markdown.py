@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdd.errors import SddError
 from sdd.evaluate.intervals import Mean
 
 
@@ -51,6 +52,20 @@ def span(low: float, high: float, unit: str) -> str:
 def estimate(found: Mean, unit: str) -> str:
     """A mean and its interval; a dash where nothing was measured."""
     return "–" if math.isnan(found.value) else f"{number(found.value, unit)} {span(found.low, found.high, unit)}"
+
+
+def refuse_other(path: Path, begins: str) -> None:
+    """Refuse to write over a file that is there and does not begin as ours does.
+
+    Raises:
+        SddError: it is somebody's.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        found = file.read(len(begins.encode()))
+    if found != begins.encode():
+        raise SddError(f"{path} is there and was not written by this command; name another output, or move it away")
 
 
 def measured_by(part: dict[str, Any], of: str = "people") -> str:

@@ -87,14 +87,17 @@ def write_people(asked: Published, out: Path, report: Report = silent) -> Path:
 
     text = json.dumps(listing(asked), indent=1, ensure_ascii=False) + "\n"
     path = out / LISTING
-    if path.is_file() and path.read_bytes() != text.encode():
-        raise SddError(f"{path} is of another set of people; write this one to another folder")
+    if path.is_file():
+        if path.stat().st_size > len(text.encode()) or path.read_bytes() != text.encode():
+            raise SddError(f"{path} is of another set of people; write this one to another folder")
+    elif taken := next((p for said in asked.prompts if (p := out / folder_of(said)).exists()), None):
+        raise SddError(f"{taken} is there and holds something else; write the people to another folder")
+    write_text(path, text)  # first: stopped, the same command goes on
     total = asked.count * len(asked.prompts)
     for k, said in enumerate(asked.prompts):
         for i, person in enumerate(asked.people(prompt(said))):
             save_png(person.render(), out / folder_of(said) / file_of(i))
             report("people", k * asked.count + i + 1, total)
-    write_text(path, text)
     return path
 
 

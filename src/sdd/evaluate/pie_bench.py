@@ -97,8 +97,8 @@ def _asked(path: Path, key: str, raw: Any) -> Asked:
         raise SddError(f"{path}: the entry {one_line(key, 40)!r} leads out of its folder ({one_line(name, 80)})")
     if not isinstance(runs, list) or len(runs) > 2 * SIDE * SIDE or len(runs) % 2 or not all(map(_whole, runs)):
         raise SddError(f"{path}: the mask of {one_line(key, 40)!r} is no list of pairs (start, length)")
-    plain = (text.replace("[", "").replace("]", "")[:1000] for text in (before, after))
-    return Asked(name, *plain, kind, tuple(runs))
+    before, after = (text.replace("[", "").replace("]", "")[:1000] for text in (before, after))
+    return Asked(name, before, after, kind, tuple(runs))
 
 
 def _whole(value: Any) -> bool:

@@ -21,7 +21,7 @@ from sdd.domains.avatars.truth import AVATARS
 from sdd.errors import SddError, one_line
 from sdd.evaluate.intervals import Mean, mean
 from sdd.evaluate.judge import Judge
-from sdd.evaluate.markdown import estimate, table
+from sdd.evaluate.markdown import estimate, refuse_other, table
 from sdd.evaluate.people import EDITION, Published, file_of, folder_of
 from sdd.evaluate.prompts import prompt
 from sdd.evaluate.trial import Figures, Subjects, compared, drifted, rounded
@@ -29,6 +29,7 @@ from sdd.io.files import write_text
 from sdd.io.progress import Report, silent
 
 MOST_BYTES = 1 << 24  # of a leaderboard
+TITLE = "# Leaderboard"
 COLUMNS = {
     "success": ("%", "success"), "side_effects": ("%", "side effects"), "editability": ("", "editability"),
     "fidelity": ("dB", "fidelity"), "gain": ("", "gain"), "drift": ("", "drift, px"), "clip": ("", "CLIP"),
@@ -142,6 +143,8 @@ def submit(
     if board.suffix.lower() != ".json":
         raise SddError(f"a leaderboard is a JSON file, not {board.name}; give --board leaderboard.json")
     rows = list(read_board(board).entries) if board.exists() else []
+    beside = board.with_suffix(".md")
+    refuse_other(beside, TITLE)
     taken = [row for row in rows if (row.name, row.people) == (said, asked.name)]
     if taken and not replace:
         raise SddError(f"{board} has a row of the name {said!r} already; give another --name, or --replace it")
@@ -150,7 +153,7 @@ def submit(
     entry = Entry(name=said, people=asked.name, date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), prompts=clean)
     found = Leaderboard(entries=(*(row for row in rows if row not in taken), entry))
     write_text(board, json.dumps(found.model_dump(mode="json"), ensure_ascii=False) + "\n")
-    write_text(board.with_suffix(".md"), page(found))
+    write_text(beside, page(found))
     return entry
 
 
@@ -170,7 +173,7 @@ def read_board(path: Path) -> Leaderboard:
 
 def page(board: Leaderboard) -> str:
     """The leaderboard as Markdown: one table a set of people, the largest gain first; partial rows last."""
-    lines = ["# Leaderboard", ""]
+    lines = [TITLE, ""]
     for people in dict.fromkeys(entry.people for entry in board.entries):
         rows = [entry for entry in board.entries if entry.people == people]
         whole = max(len(entry.prompts) for entry in rows)

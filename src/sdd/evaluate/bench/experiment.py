@@ -19,7 +19,7 @@ from sdd.evaluate.command import kept_folder
 from sdd.evaluate.intervals import Mean
 from sdd.evaluate.judge import Judge
 from sdd.evaluate.machine import machine
-from sdd.evaluate.markdown import span
+from sdd.evaluate.markdown import refuse_other, span
 from sdd.io.files import write_text
 from sdd.io.progress import Report, silent
 from sdd.io.quiet import quiet_libraries
@@ -27,6 +27,7 @@ from sdd.methods.of_domain import models_of
 
 Found = dict[str, Any]
 EDITION = 1
+BEGINS = '{"edition": '  # of every JSON file
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def run(
         SddError: there is no such experiment, or nothing of it could be measured.
     """
     asked = find(name)
+    refuse_other(out / f"{name}.md", f"# {asked.title}\n")
+    refuse_other(out / f"{name}.json", BEGINS)
     with quiet_libraries():
         domain = embedded()
         judge = Judge.load()

@@ -75,7 +75,7 @@ def _curves(found: Found, part: str) -> list[Curve]:
     return common(some)
 
 
-def _claims(part: str, some: list[Curve], whole: list[np.ndarray], drawn: list[np.ndarray]) -> list[Found]:  # type: ignore[type-arg]
+def _claims(part: str, some: list[Curve], whole: list[np.ndarray], drawn: list[np.ndarray]) -> list[Found]:
     labels = [curve.label for curve in some]
     others = [label for label in labels if label in DIFFUSION]
     if OWN not in labels or not others:

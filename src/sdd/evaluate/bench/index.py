@@ -9,9 +9,10 @@ from typing import Any
 from sdd.errors import SddError
 from sdd.evaluate.bench.experiment import EDITION, Found, find, said, told
 from sdd.evaluate.bench.names import NAMES
-from sdd.evaluate.markdown import table
+from sdd.evaluate.markdown import refuse_other, table
 from sdd.io.files import write_text
 
+TITLE = "# Results of the papers' tables and figures"
 HOLDS = {True: "yes", False: "**no**", None: "cannot be said"}
 
 
@@ -25,6 +26,7 @@ def write_index(folder: Path) -> Path:
     if not found:
         raise SddError(f"{folder} holds no result of the benchmark; measure some: sdd bench all --quick -o {folder}")
     path = folder / "index.md"
+    refuse_other(path, TITLE)
     write_text(path, page(found))
     return path
 
@@ -52,7 +54,7 @@ def page(results: dict[str, Found]) -> str:
     counts = {said_: sum(row["holds"] is key for _, row in claims) for key, said_ in HOLDS.items()}
     quick = [name for name, found in results.items() if found["quick"]]
     lines = [
-        "# Results",
+        TITLE,
         "",
         "Written by `sdd bench index` from what `sdd bench NAME` measured, each with its own page below. The right "
         "answer to every edit is known here, so that editability, fidelity and gain are measured and not guessed at.",

@@ -60,7 +60,7 @@ def _indicators(bench: Bench, cell: Cell) -> Cell:
     return {"values": {name: rounded(values) for name, values in found.items()}}
 
 
-def gains(found: Found) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def gains(found: Found) -> dict[str, np.ndarray]:
     """Of each prompt that is whole the best gain of each training, (seeds, timesteps)."""
     made = {}
     for text in found["prompts"]:
