@@ -118,7 +118,8 @@ def write(asked: Experiment, found: Found, out: Path) -> tuple[list[Path], int]:
     """JSON, Markdown and PNG of what was found."""
     kept = {"edition": EDITION, "name": asked.name, "machine": machine(), **found}
     paths = [out / f"{asked.name}.json"]
-    write_text(paths[0], json.dumps(kept) + "\n")
+    rows = [{k: v for k, v in row.items() if k != "pictures"} for row in kept["rows"]]  # these are in the PNG
+    write_text(paths[0], json.dumps(kept | {"rows": rows}) + "\n")
     drawn = []
     if asked.plot is not None:
         paths.append(out / f"{asked.name}.png")
