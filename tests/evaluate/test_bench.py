@@ -3,6 +3,8 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,16 +12,23 @@ import torch
 from typer.testing import CliRunner
 
 from sdd.apps.cli.main import app
+from sdd.domains import avatars
 from sdd.errors import SddError
 from sdd.evaluate import indicators
-from sdd.evaluate.bench import fig1, fig4, index, proxies, second, table1, table3, timesteps
+from sdd.evaluate.bench import fig1, fig4, index, points, proxies, second, table1, table3, timesteps
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.costs import CALLS, Cost, calls_of, cost_rows, real_sizes
 from sdd.evaluate.bench.experiment import Experiment, Size, claim, command, find, write
 from sdd.evaluate.bench.names import NAMES
 from sdd.evaluate.bench.points import Curve, bootstrap, chosen, common, curves, reach
+from sdd.evaluate.judge import Judge
+from sdd.methods.models import Models
+from sdd.methods.protocol import Fitted, Knob
+from sdd.nets.compact import AttributeClassifier
 from sdd.training.config import DistillConfig
 from toy import ToyTeacher, toy_domain
+
+HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
 
 
 def bench(tmp_path, **more):
@@ -116,6 +125,41 @@ def test_people_are_resampled_together():
 def test_the_best_knob_is_that_of_validation():
     assert chosen(rows_of(0.1))["sdd", "smile"] == 1.0
     assert chosen([{"way": "x", "prompt": "y", "why": "no model"}]) == {}
+
+
+class Knows(Fitted):
+    """It gives the right answer where its knob is 1, and the picture back where it is 0."""
+
+    def __init__(self, there):
+        self.answers = torch.stack([c[0] for c in there.counterfactuals])
+
+    def edit(self, images, knob=None, seed=0, report=None):
+        return images + knob * (self.answers - images)
+
+
+class Way:
+    """A method that needs nothing."""
+
+    label = name = "knows"
+    options: ClassVar = {}
+
+    def make(self):
+        return SimpleNamespace(card=SimpleNamespace(needs=(), trains="", knob=Knob("share", 1.0, (0.0, 1.0), "")))
+
+
+def test_points_of_the_right_answer_and_of_nothing(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    judge = Judge(AttributeClassifier(HEADS, channels=(8, 16, 16, 16, 16)))
+    here = Bench(SimpleNamespace(identity=None, backbone=None), judge, Models(), tmp_path)
+    monkeypatch.setattr(points, "fitted", lambda b, way, text: Knows(b.subjects(text, 1, 3)))
+    rows = points.points(here, "x", [Way()], ["white hair"], 1, 3)
+    assert [row["knob"] for row in rows] == [0.0, 1.0]
+    nothing, right = (row["people"] for row in rows)
+    assert nothing["gain"] == [0] and nothing["fidelity"] == [120] and nothing["side_effects"] == [0]
+    assert right["gain"] == pytest.approx([1], abs=1e-5) and right["fidelity"] == pytest.approx([120])
+    assert rows[0]["laid"]["gain"] == [0] and min(rows[1]["laid"]["gain"]) > 0.9
+    few = points.values_of(Way(), True)
+    assert few == (0.0, 1.0)
 
 
 # --- Costs -----------------------------------------------------------------------------------------------------------

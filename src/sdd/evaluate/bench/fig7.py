@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sdd.evaluate.bench.at_best import COLUMNS, at_best, lead, said, tables
 from sdd.evaluate.bench.cells import Bench
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save
+from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of
 from sdd.evaluate.bench.points import groups, ways
 from sdd.evaluate.intervals import mean
 
@@ -22,7 +22,7 @@ SHOWN = ("success", "editability")
 def measure(bench: Bench, size: Size) -> Found:
     """Every method at its best knob."""
     asked = ways(size.methods or METHODS)
-    found = at_best(bench, "fig7", asked, size.prompts or TEXTS, size.n or (8 if size.quick else 64), size.quick)
+    found = at_best(bench, "fig7", asked, texts_of(size, TEXTS, TEXTS), size.n or (8 if size.quick else 64), size.quick)
     made = []
     for label in found["labels"]:
         gap = lead(found["rows"], "sdd", label, "success") if label != "sdd" else None

@@ -57,7 +57,9 @@ def page(results: dict[str, Found]) -> str:
         TITLE,
         "",
         "Written by `sdd bench index` from what `sdd bench NAME` measured, each with its own page below. The right "
-        "answer to every edit is known here, so that editability, fidelity and gain are measured and not guessed at.",
+        "answer to every edit is known here, so that editability, fidelity and gain are measured and not guessed at. "
+        "Success, side effects and similarities are read by the judge, a classifier and a CLIP that taught none of the "
+        "models ([their card](../../src/sdd/weights/avatars/README.md)).",
         "",
         f"Of {len(claims)} claims {counts['yes']} hold, {counts['**no**']} do not, and {counts['cannot be said']} "
         "cannot be said: the figure has the right sign and an interval that includes none, or could not be measured.",

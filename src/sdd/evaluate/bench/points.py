@@ -21,7 +21,7 @@ from sdd.editor import Editor
 from sdd.errors import SddError
 from sdd.evaluate.bench.cells import Bench, Cell, processor_clock
 from sdd.evaluate.folders import LEAST
-from sdd.evaluate.intervals import DRAWS, SEED, Mean
+from sdd.evaluate.intervals import SEED, Mean
 from sdd.evaluate.realism import realism
 from sdd.evaluate.tables.methods import best
 from sdd.evaluate.trial import Rows, compared, drifted, means, rounded
@@ -266,7 +266,7 @@ def reach(editability: NDArray[np.float64], fidelity: NDArray[np.float64], level
 
 
 def bootstrap(
-    some: Sequence[Curve], levels: Any, draws: int = DRAWS, seed: int = SEED
+    some: Sequence[Curve], levels: Any, draws: int = 500, seed: int = SEED
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """What each way reaches, averaged over prompts, and the same of resampled prompts and people, paired over ways.
 
