@@ -78,6 +78,12 @@ def test_reach_is_the_best_that_keeps_enough():
     assert reach(-e, f, [15]).tolist() == [0.0]  # nothing done is always there
 
 
+def test_between_two_values_of_a_knob_squared_errors_are_straight():
+    e, f = points.filled(np.array([0.0, 0.8]), np.array([120.0, 30.0]), steps=2)
+    assert e.tolist() == pytest.approx([0.0, 0.4, 0.8])
+    assert f.tolist() == pytest.approx([120, 33.01, 30], abs=0.01)  # half the squared error: 3 dB
+
+
 def row(way, text, knob, e, f, **more):
     people = {
         "editability": [e] * 3, "fidelity": [f] * 3, "gain": [e] * 3, "success": [float(e > 0.5)] * 3,
@@ -99,9 +105,10 @@ def rows_of(lead):
 @pytest.mark.parametrize(("lead", "holds"), [(0.1, True), (-0.1, False)])
 def test_a_lead_at_every_fidelity_is_found_and_so_is_a_lag(lead, holds):
     made = fig1.summed({"rows": rows_of(lead)})
-    assert made["areas"]["people"]["sdd"][0] == pytest.approx(0.7)
-    assert made["areas"]["people"]["sdedit"][0] == pytest.approx(0.7 - lead)
-    assert made["areas"]["people"]["sdd, as drawn"][0] == pytest.approx((0.7 * 14 + 0.4) / 21)  # 20…33 dB, and 34
+    areas = {label: area[0] for label, area in made["areas"]["people"].items()}
+    assert areas["sdd"] == pytest.approx((0.7 * 22 + 0.4) / 26)  # 0.7 from 20 to 41 dB, 0.4 at 42, 0 to 45
+    assert areas["sdedit"] == pytest.approx(((0.7 - lead) * 22 + 0.4 - lead) / 26)
+    assert areas["sdd, as drawn"] == pytest.approx((0.7 * 14 + 0.4) / 26)  # 20…33 dB, and 34
     said = [c for c in made["claims"] if "as each method" in c["claim"]]
     assert [c["holds"] for c in said] == [holds] and said[0]["value"] == pytest.approx(lead)
 

@@ -292,7 +292,19 @@ def _of(curve: Curve, text: str, who: Any, levels: Any) -> NDArray[np.float64]:
     e, f = curve.editability[text], curve.fidelity[text]
     if who is not None:
         e, f = e[:, who], f[:, who]
-    return reach(np.nanmean(e, 1), np.nanmean(f, 1), levels)
+    return reach(*filled(np.nanmean(e, 1), np.nanmean(f, 1)), levels)
+
+
+def filled(
+    editability: NDArray[np.float64], fidelity: NDArray[np.float64], steps: int = 8
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A curve between the measured values of its knob, which can take others: straight in editability and in squared
+    error, not in dB, so that a knob at which nothing is done lends its neighbours no fidelity.
+    """
+    places = np.arange(len(editability))
+    between = np.linspace(0, len(editability) - 1, steps * (len(editability) - 1) + 1)
+    error = np.interp(between, places, 10 ** (-fidelity / 10))
+    return np.interp(between, places, editability), -10 * np.log10(error)
 
 
 def interval(value: float, draws: NDArray[np.float64]) -> Mean:
