@@ -44,8 +44,8 @@ def section(found: Found) -> list[str]:
     head += [x for name in SCORES for x in (f"t of the largest {name}", "Spearman")]
     return [
         f"An editor trained at each single timestep under the preset `{found['preset']}` for {found['steps']} steps, "
-        f"{found['seeds']} of each; its gain on {found['n']} held-out people (seed {found['people_seed']}), the best "
-        "along the strengths, or 0, the untouched picture.",
+        f"{found['seeds']} of each; its gain on {found['n']} held-out people (seed {found['people_seed']}), their "
+        "median, the best along the strengths, or 0, the untouched picture.",
         "",
         *table(head, body),
         "",
@@ -60,14 +60,16 @@ def plot(found: Found, path: Path) -> None:
     for axis, (text, g) in zip(axes.flat, some.items(), strict=False):
         ts = found["timesteps"]
         axis.plot(ts, g.mean(0), "k-s", ms=4, label="gain of training there")
-        axis.set(title=text, xlabel="timestep")
+        axis.set(title=text, xlabel="timestep", ylabel="gain")
         other = axis.twinx()
         for k, name in enumerate(SCORES):
             if text in told:
                 other.plot(ts, told[text][name], f"C{k}--o", ms=3, label=name)
         other.tick_params(labelsize=7)
+        other.set_ylabel("score", fontsize=8)
         lines = [*axis.get_lines(), *other.get_lines()]
-        axis.legend(lines, [line.get_label() for line in lines], fontsize=7)
+    if some:
+        made.legend(lines, [str(line.get_label()) for line in lines], fontsize=8, loc="outside lower center", ncols=3)
     for axis in list(axes.flat)[len(some) :]:
         axis.axis("off")
     save(made, path)

@@ -95,7 +95,7 @@ def section(found: Found) -> list[str]:
         f"{len(found['prompts'])} prompts ({', '.join(found['prompts'])}), {found['seeds']} trainings of each, "
         f"{found['steps']} steps, {found['n']} held-out people each (seed {found['people_seed']}), at strength 1. Each "
         "preset with its own score, guidance and mapper, at equal steps, batch and pictures, timesteps not sinking; ξ "
-        "is 0 (small) and 0.5 (large). *Best gain*: the largest along the strengths "
+        "is 0 (small) and 0.5 (large). *Best gain*: the largest median over people along the strengths "
         f"{', '.join(f'{s:g}' for s in STRENGTHS)}, or 0; information only.",
         "",
         *table(["preset", "strategy", "timesteps", "success", "side effects", "editability", "fidelity", "gain",

@@ -99,7 +99,7 @@ def section(found: Found) -> list[str]:
     some = telling(found)
     return [
         f"{len(found['prompts'])} prompts, {len(found['timesteps'])} timesteps, {found['seeds']} trainings of each "
-        f"under the preset `{found['preset']}`, {found['steps']} steps; gains on {found['n']} held-out people (seed "
+        f"under the preset `{found['preset']}`, {found['steps']} steps; gains are medians of {found['n']} people (seed "
         f"{found['people_seed']}), the best along the strengths, or 0. {len(some)} prompts have gains that range over "
         f"more than {ENOUGH:g} times their spread over seeds" + ("" if found["seeds"] > 1 else " (one seed: any range)")
         + " and are counted. *Regret*: gain lost by training where the indicator is largest. *Partial*: the rank "
