@@ -56,7 +56,7 @@ def plot(found: Found, path: Path) -> None:
     """A panel for each prompt."""
     some, told = gains(found), scores(found)
     wide = max(1, min(3, len(some)))
-    made, axes = figure(4.2 * wide, 2.9 * max(1, -(-len(some) // wide)), wide, max(1, -(-len(some) // wide)))
+    made, axes = figure(max(6.5, 4.2 * wide), 2.9 * max(1, -(-len(some) // wide)), wide, max(1, -(-len(some) // wide)))
     for axis, (text, g) in zip(axes.flat, some.items(), strict=False):
         ts = found["timesteps"]
         axis.plot(ts, g.mean(0), "k-s", ms=4, label="gain of training there")
