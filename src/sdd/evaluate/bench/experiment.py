@@ -148,6 +148,11 @@ def claim(what: str, value: float, holds: bool | None, why: str, found: Mean | N
     return {"claim": what, "value": value, "low": ends[0], "high": ends[1], "unit": unit, "holds": holds, "why": why}
 
 
+def verdict(found: Mean) -> bool | None:
+    """Whether something is above 0: None where the interval includes 0, or there is none."""
+    return True if found.low > 0 else False if found.high < 0 else None
+
+
 def told(row: Found, digits: int = 2) -> str:
     """The figure of a claim with its interval."""
     if row["value"] is None or row["value"] != row["value"]:

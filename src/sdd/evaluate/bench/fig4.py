@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sdd.evaluate.bench.cells import Bench
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save
+from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, verdict
 from sdd.evaluate.bench.single_steps import gains, outcomes, scores
 from sdd.evaluate.intervals import mean
 from sdd.evaluate.markdown import table
@@ -23,7 +23,7 @@ def measure(bench: Bench, size: Size) -> Found:
     for name in SCORES:
         each = [spearman(told[text][name], g.mean(0).tolist()) for text, g in gains(found).items() if text in told]
         rho = mean([[x] for x in each])
-        holds = None if not each else rho.low > 0 or (None if rho.value > 0 else False)
+        holds = verdict(rho)
         why = f"Spearman over {len(found['timesteps'])} timesteps, averaged over {len(each)} prompts"
         made.append(claim(f"{name}: a larger score means a larger gain of training there", rho.value, holds, why, rho))
     return found | {"claims": made}

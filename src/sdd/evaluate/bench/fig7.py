@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sdd.evaluate.bench.at_best import COLUMNS, at_best, lead, said, tables
 from sdd.evaluate.bench.cells import Bench
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of
+from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of, verdict
 from sdd.evaluate.bench.points import groups, ways
 from sdd.evaluate.intervals import mean
 
@@ -27,7 +27,7 @@ def measure(bench: Bench, size: Size) -> Found:
     for label in found["labels"]:
         gap = lead(found["rows"], "sdd", label, "success") if label != "sdd" else None
         if gap is not None and not math.isnan(gap.value):
-            holds = gap.low > 0 or (None if gap.value > 0 else False)
+            holds = verdict(gap)
             made.append(claim(f"diffusion tilts more heads than CLIP does ({label}: success)", gap.value, holds,
                               "the judge reads the tilt", gap))  # fmt: skip
     return found | {"claims": made}

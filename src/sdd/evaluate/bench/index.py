@@ -62,7 +62,7 @@ def page(results: dict[str, Found]) -> str:
         "models ([their card](../../src/sdd/weights/avatars/README.md)).",
         "",
         f"Of {len(claims)} claims {counts['yes']} hold, {counts['**no**']} do not, and {counts['cannot be said']} "
-        "cannot be said: the figure has the right sign and an interval that includes none, or could not be measured.",
+        "cannot be said: the interval of the figure includes its opposite, or it could not be measured.",
         "",
     ]
     if quick:

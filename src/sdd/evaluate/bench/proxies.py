@@ -14,7 +14,7 @@ import numpy as np
 
 from sdd.evaluate.bench import fig1
 from sdd.evaluate.bench.cells import Bench
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save
+from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, verdict
 from sdd.evaluate.intervals import Mean, mean
 from sdd.evaluate.markdown import estimate, table
 from sdd.evaluate.metrics import spearman
@@ -32,7 +32,7 @@ ASKS, KEEPS = ("clip", "directional"), ("distance", "ssim", "mse", "identity")
 
 def measure(bench: Bench, size: Size) -> Found:
     """Correlations of every proxy with every truth, by prompt."""
-    found = fig1.measure(bench, size)
+    found = fig1.measured(bench, size)
     made = correlations(found["rows"])
     few = {key: found[key] for key in ("n", "people_seed", "prompts")}
     rows = [{"way": r["way"], "prompt": r["prompt"], "why": r["why"]} for r in found["rows"] if "why" in r]
@@ -71,7 +71,7 @@ def claims(made: dict[str, dict[str, list[float]]]) -> list[Found]:
         for name in names:
             if name in made:
                 rho = mean([[x] for x in made[name][truth]])
-                holds = rho.low > 0 or (None if rho.value > 0 else False)
+                holds = verdict(rho)
                 said.append(claim(f"{PROXIES[name][1]} tells the {truth}", rho.value, holds,
                                   "Spearman over all methods and knobs, averaged over prompts", rho))  # fmt: skip
     return said

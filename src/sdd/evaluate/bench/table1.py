@@ -8,7 +8,7 @@ from pathlib import Path
 from sdd.evaluate.bench.at_best import at_best, lead, said, tables
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.costs import CALLS, COST_HEAD, Cost, cost_rows, real_sizes
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of
+from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of, verdict
 from sdd.evaluate.bench.points import Way
 from sdd.evaluate.intervals import mean
 from sdd.evaluate.markdown import table
@@ -56,7 +56,7 @@ def claims(found: Found) -> list[Found]:
         for part, how in (("people", "as each gives it back"), ("laid", "all laid into the source")):
             gap = lead(rows, OWN, label, "gain", part)
             if not math.isnan(gap.value):
-                holds = gap.low > 0 or (None if gap.value > 0 else False)
+                holds = verdict(gap)
                 what = f"SDD is nearer to what was asked than {label} (gain, {how})"
                 made.append(claim(what, gap.value, holds, "difference of gains, each at its best knob", gap))
     costs = {cost.label: cost for cost in costs_of(found)}

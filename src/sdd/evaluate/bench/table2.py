@@ -6,7 +6,7 @@ import math
 
 from sdd.evaluate.bench.at_best import at_best, lead, said, tables
 from sdd.evaluate.bench.cells import Bench
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, texts_of
+from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, texts_of, verdict
 from sdd.evaluate.bench.points import ways
 from sdd.evaluate.prompts import PROMPTS
 
@@ -23,7 +23,7 @@ def measure(bench: Bench, size: Size) -> Found:
     for label in found["labels"]:
         gap = lead(found["rows"], "sdd", label, "gain", "laid") if label != "sdd" else None
         if gap is not None and not math.isnan(gap.value):
-            holds = gap.low > 0 or (None if gap.value > 0 else False)
+            holds = verdict(gap)
             why = "all edits laid in; the CLIP that teaches here reads 62 % of hair colours and 13 % of mouths"
             made.append(
                 claim(f"diffusion's guidance teaches more than CLIP's ({label}: gain)", gap.value, holds, why, gap)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdd.evaluate.bench.cells import Bench
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of
+from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of, verdict
 from sdd.evaluate.bench.trainings import STRENGTHS, at, best_gain, options, trained
 from sdd.evaluate.intervals import Mean, difference, mean
 from sdd.evaluate.markdown import estimate, table
@@ -66,7 +66,7 @@ def claims(found: Found) -> list[Found]:
                 continue
             each = [mean(_groups(some, "editability")).value for some in (best, rows)]
             gap = difference(_groups(best, "editability"), _groups(rows, "editability"))
-            holds = gap.low > 0 or (None if gap.value > 0 else False)
+            holds = verdict(gap)
             why = f"{each[0]:.2f} against {each[1]:.2f} at {found['steps']} equal steps, strength 1"
             if all(a["timesteps"] == b["timesteps"] for a, b in zip(best, rows, strict=True)):
                 holds, why = None, "both chose the same timesteps"

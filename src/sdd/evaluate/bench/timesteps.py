@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sdd.evaluate.bench.cells import Bench
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save
+from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, verdict
 from sdd.evaluate.bench.single_steps import gains, outcomes, scores
 from sdd.evaluate.indicators import NAMES
 from sdd.evaluate.intervals import Mean, mean
@@ -84,7 +84,7 @@ def claims(race: dict[str, dict[str, list[float]]], count: int) -> list[Found]:
     base, made = race["any, at random"]["regret"], []
     for name in NAMES:
         won = mean([[b - r] for b, r in zip(base, race[name]["regret"], strict=True)])
-        holds = won.low > 0 or (None if won.value > 0 else False)
+        holds = verdict(won)
         made.append(claim(f"{name} chooses a better timestep than chance (regret saved)", won.value, holds,
                           f"over {len(base)} prompts", won))  # fmt: skip
     return made
