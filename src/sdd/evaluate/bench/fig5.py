@@ -73,7 +73,7 @@ def plot(found: Found, path: Path) -> None:
     """A block for each prompt: sources, edits, answers."""
     rows = [row for row in found["rows"] if "why" not in row]
     wide = len(rows[0]["pictures"][0]) if rows else 1
-    across = min(2, max(1, len(rows)))
+    across = min(3, max(1, len(rows)))
     high = -(-len(rows) // across)
     made, axes = figure(1.25 * wide * across + 0.6, 3 * 1.25 * high + 0.3 * high, across, max(1, high))
     for axis in axes.flat:
