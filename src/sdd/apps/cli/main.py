@@ -1,5 +1,5 @@
-"""The command line: search, train, edit, bulk, compare, methods, show, export, sample, demo, words; import, inspect,
-models, domain for your models.
+"""The command line: search, train, edit, bulk, compare, methods, show, export, studio, sample, demo, words; import,
+inspect, models, domain for your models.
 
 Nothing heavier than typer is imported here: torch and the rest come with the command that needs them, so that
 `sdd --help` is instant.
@@ -12,10 +12,11 @@ import os
 import sys
 
 from sdd.apps import terminal
-from sdd.apps.cli import bulk, by_method, domain, edit, export, models, samples, train, words
+from sdd.apps.cli import bulk, by_method, domain, edit, export, models, samples, studio, train, words
 from sdd.apps.cli.app import app
 
-COMMANDS = (train, edit, bulk, by_method, export, samples, words, models, domain)  # importing them adds their commands
+# Importing them adds their commands.
+COMMANDS = (train, edit, bulk, by_method, export, studio, samples, words, models, domain)
 
 
 def main() -> None:
