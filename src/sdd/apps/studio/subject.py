@@ -17,9 +17,11 @@ from torch import Tensor
 from sdd.apps.pictures import Wish, edit_pictures, whole_crop
 from sdd.apps.studio.limits import MAX_PIXELS, display_name
 from sdd.apps.studio.values import data_url
-from sdd.beyond.blend import blend, padded_quad
+from sdd.beyond.blend import DEFAULT, Blending, blend, padded_quad
+from sdd.beyond.register import LAID, laid_psnr
 from sdd.domains.embedded import EMBEDDED
-from sdd.editor import domain_warning
+from sdd.domains.foreign import domain_warning
+from sdd.editor import Opened
 from sdd.errors import SddError, guarded
 from sdd.io.pictures.crop import crop, drawn_in, quads
 from sdd.io.pictures.folder import Source
@@ -42,12 +44,15 @@ FROZEN = 4  # encodings of one picture that are kept
 
 @dataclass(frozen=True)
 class _Encoded:
-    """The picture as manipulators with one frozen part have it; `quad` is where it lies in what is shown."""
+    """The picture as manipulators with one frozen part have it; `quad` is where it lies in what is shown, `how` as what
+    lies there is laid in.
+    """
 
     frozen: object
     prepared: Prepared
     unedited: Tensor  # (1, 3, S, S)
     quad: NDArray
+    how: Blending
     psnr: float
 
 
@@ -70,7 +75,7 @@ class Subject:
     domain: str = ""
     size: tuple[int, int] = field(init=False)
     shown: Tensor = field(init=False)
-    _encoded: dict[tuple[str, int], _Encoded] = field(init=False, default_factory=dict)
+    _encoded: dict[tuple[str, int, bool | None], _Encoded] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Read the picture.
@@ -116,38 +121,43 @@ class Subject:
         Raises:
             SddError: levels that the editors do not have, or nothing in the picture that they can edit.
         """
-        seen = self._encode(editors)
+        seen = self._encode(editors, blended)
         drawn = editors.draw(seen.prepared, strengths, levels).cpu()
         warning = domain_warning(seen.psnr, editors.domain)
         if not blended:
             return from_tensor(drawn[0]), warning
         after, before = (drawn_in(drawing[0], editors.crop) for drawing in (drawn, seen.unedited))
-        return from_tensor(blend(self.shown, after, before, seen.quad)), warning
+        return from_tensor(blend(self.shown, after, before, seen.quad, seen.how)), warning
 
-    def _encode(self, editors: Composition) -> _Encoded:
+    def _encode(self, editors: Composition, blended: bool) -> _Encoded:
         # Editors of one domain share their frozen part; what needs no domain keeps it in the editor itself.
         domain, kind = editors.domain, editors.editors[0].kind
         frozen = editors.manipulator if domain is None or domain.backbone is None else domain.backbone
-        key = kind, id(frozen)
+        # As in `sdd edit`: what is taken whole and laid in is found where it lies.
+        registered = None if blended and editors.crop is None else False
+        key = kind, id(frozen), registered
         if key not in self._encoded:
             while len(self._encoded) >= FROZEN:
                 self._encoded.pop(next(iter(self._encoded)))
-            photo, side = self._read(), editors.image_size
-            if editors.crop is None:
-                quad, square = padded_quad(*photo.size), fit(photo, side, "pad")
-            else:
-                quad = quads(photo, editors.crop)[0]
-                square = crop(photo, quad, editors.crop, side)
-            images = resize(square[None].to(editors.device), editors.manipulator.image_size)
-            with torch.no_grad():
-                prepared = editors.manipulator.prepare(images)
-            unedited = editors.draw(prepared, 0.0)
-            quality = float(psnr(unedited, images))
-            if self.size != (width := self.shown.shape[-1], height := self.shown.shape[-2]):
-                whole = editors.crop is None
-                quad = padded_quad(width, height) if whole else quad * (width / self.size[0], height / self.size[1])
-            self._encoded[key] = _Encoded(frozen, prepared, unedited.cpu(), quad, quality)
+            self._encoded[key] = self._encode_now(editors, frozen, registered)
         return self._encoded[key]
+
+    @torch.no_grad()
+    def _encode_now(self, editors: Composition, frozen: object, registered: bool | None) -> _Encoded:
+        photo, side = self._read(), editors.image_size
+        width, height = self.shown.shape[-1], self.shown.shape[-2]
+        if editors.crop is None:
+            quad, square = padded_quad(width, height), fit(photo, side, "pad")
+        else:
+            there = quads(photo, editors.crop)[0]
+            quad, square = there * (width / self.size[0], height / self.size[1]), crop(photo, there, editors.crop, side)
+        images = resize(square[None].to(editors.device), editors.manipulator.image_size)
+        opened = Opened(editors, images, images, None, registered)
+        prepared, unedited, _ = opened.placed
+        quality, how, pose = float(psnr(unedited, images)), DEFAULT, next(iter(opened.poses), None)
+        if pose is not None:
+            quality, quad, how = float(laid_psnr(unedited[0], images[0], pose)), pose.quad(width, height), LAID
+        return _Encoded(frozen, prepared, unedited.cpu(), quad, how, quality)
 
     def saved(
         self, editors: Composition, strengths: list[float], levels: tuple[str, ...] | None, blended: bool
