@@ -56,7 +56,7 @@ class Exchange:
 
     def edit(
         self, images: Tensor, strength: float | Sequence[float] = 1.0, levels: Sequence[str] | None = None,
-        batch: int | None = None, refine: int = 0, *, identity: bool = True,
+        batch: int | None = None, refine: int = 0, *, identity: bool = True, registered: bool | None = False,
     ) -> Edit:  # fmt: skip
         """See `sdd.apps.pictures.Edits`."""
         time.sleep(self.seconds * len(images))

@@ -5,3 +5,8 @@ gradients that stand on the edge of an activation (see `tests/io/readers/test_pa
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+
+def pytest_addoption(parser):
+    parser.addoption("--screenshots", metavar="FOLDER", help="where tests in a browser keep pictures of the studio")
+    parser.addoption("--editors", metavar="FOLDER", help="editors that they use, instead of training some")

@@ -30,7 +30,7 @@ from sdd.nets.mapper_kinds import build_mapper
 from toy import SIZE, STYLE_DIM, ToyTeacher, toy_domain
 
 COMMANDS = (
-    "search", "train", "edit", "compare", "methods", "show", "export", "sample", "demo", "words", "import",
+    "search", "train", "edit", "compare", "methods", "show", "export", "studio", "sample", "demo", "words", "import",
     "inspect", "models", "domain add", "domain list", "domain show", "domain remove", "bench people",
     "bench submit", "eval",
 )  # fmt: skip

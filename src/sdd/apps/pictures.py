@@ -87,6 +87,10 @@ class Wish:
     blended: bool = True
     registered: bool | None = None
 
+    def registers(self, crop: str | None) -> bool | None:
+        """`registered`, where whole pictures are edited: what is cut out by a rule or a box lies as the rule says."""
+        return self.registered if self.blended and crop is None and self.box is None else False
+
 
 @dataclass
 class Outcome:
@@ -224,9 +228,9 @@ def _flush(
     strengths = list(wish.strengths) if len(wish.strengths) > 1 else wish.strengths[0]
     batch = torch.stack([crop.image for crop in crops])
     # Of the report only the dB are told: identities need not be compared.
-    whole = wish.blended and editors.crop is None and wish.box is None
-    registered = wish.registered if whole else False
-    edit = editors.edit(batch, strengths, wish.levels, None, wish.refine, identity=False, registered=registered)
+    edit = editors.edit(
+        batch, strengths, wish.levels, None, wish.refine, identity=False, registered=wish.registers(editors.crop)
+    )
     outcome.registered += [(sources[crops[i].source].path, pose) for i, pose in enumerate(edit.poses) if pose]
     for crop, quality in zip(crops, edit.psnr.tolist(), strict=True):
         outcome.psnr.append(quality)

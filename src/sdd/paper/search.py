@@ -44,6 +44,7 @@ def search(
     seed: int = 0,
     batch: int = 16,
     advance: Callable[[int], object] = lambda count: None,
+    found: Callable[[HQS], object] = lambda scores: None,
 ) -> HQS:
     """Score every timestep for `prompt` on source images.
 
@@ -59,6 +60,7 @@ def search(
         weighted: whether the gradient is times w(t), as in Equation 7.
         batch: pictures at a time.
         advance: called with the number of (picture, timestep) pairs done.
+        found: called with the scores so far, of the timesteps done and of whole batches of pictures.
 
     Raises:
         SddError: no images, a seed or a timestep that is none, or an image or a gradient that is not finite.
@@ -82,6 +84,9 @@ def search(
             deficit[rows, column], norm[rows, column] = entropy_deficit(d.cpu()), strength(d.cpu())
             entries = d[0].numel()
             advance(len(rows))
+            if int(rows[0]) == 0 or column == len(steps) - 1:
+                part = slice(int(rows[-1]) + 1), slice(column + 1)
+                found(HQS(prompt, steps[part[1]], deficit[part], norm[part], entries, scale, gradient, weighted))
     return HQS(prompt, steps, deficit, norm, entries, scale, gradient, weighted)
 
 

@@ -56,6 +56,11 @@ class Checkup:
         found = {"changed": self.changed / self.count, "area": self.area, "outside": self.outside}
         return found if self.remaining is None else found | {"remaining": self.remaining}
 
+    def note(self, editor: Editor) -> None:
+        """Have an editor, and the file it is saved to, say it too."""
+        figures = {name: float(f"{value:.4g}") for name, value in self.figures.items()}
+        editor.info = editor.info.model_copy(update={"figures": editor.info.figures | figures})
+
     @property
     def sentence(self) -> str:
         """All of it in plain words."""

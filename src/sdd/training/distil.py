@@ -31,7 +31,7 @@ from sdd.teachers.load import load_teacher
 from sdd.teachers.protocol import Teacher
 from sdd.training.config import DistillConfig, departures
 from sdd.training.run import Run, fingerprint, run_folder
-from sdd.training.train import Training
+from sdd.training.train import Training, Watch
 
 Callback = Callable[[int, int, Mapping[str, float]], object]
 
@@ -53,6 +53,7 @@ def distill(
     progress: bool = True,
     report: Report | None = None,
     callback: Callback | None = None,
+    watch: Watch | None = None,
     **overrides: Any,
 ) -> Editor:
     """Train an editor for `prompt`.
@@ -73,6 +74,8 @@ def distill(
         callback: called after each step with the number of steps done, that after which it ends at the latest, and
             numbers by name (`loss` and its parts, `gradient`, `slope`, `change`, as in `log.jsonl`). Raised in it, a
             KeyboardInterrupt stops the training as Ctrl-C does.
+        watch: told of the search and of each step. Where it says that this is enough, what was learned so far becomes
+            the editor, and the run stays unfinished: the same call without it goes on from there.
         overrides: options of `DistillConfig`, by name.
 
     Raises:
@@ -105,22 +108,24 @@ def distill(
         warnings.warn(f"the teacher does not know the word {word!r}{hint}", stacklevel=2)
     try:
         with bars(progress) if report is None else nullcontext(report) as told:
-            training = Training(prompt, domain, guide, settings, seed, keeper.restore(), place, told)
-            _drive(training, keeper, told, callback)
+            training = Training(prompt, domain, guide, settings, seed, keeper.restore(), place, told, watch)
+            whole = _drive(training, keeper, told, callback, watch)
             editor = Editor(training.result.learned, _info(training, domain, card, settings), domain)
     except KeyboardInterrupt as stop:
         kept = f"the last checkpoint is in {folder}; the same command resumes from it"
         raise Interrupted(f"stopped; {kept if folder else 'no run folder was given, so nothing was kept'}") from stop
     finally:
         keeper.close()
-    for path in (finished, out):
+    for path in (finished if whole else None, out):
         if path is not None:
             editor.save(path)
     return editor
 
 
-def _drive(training: Training, run: Run, report: Report, callback: Callback | None) -> None:
-    """Train to the end: log every step, keep checkpoints and pictures."""
+def _drive(
+    training: Training, run: Run, report: Report, callback: Callback | None, watch: Watch | None
+) -> bool:  # fmt: skip
+    """Train, log every step, keep checkpoints and pictures; whether to the end, and not until somebody had enough."""
     settings, limit, what = training.settings, training.limit, f"distil {training.prompt!r}"
     run.start(training.learner.step)
     began = time.perf_counter()
@@ -134,7 +139,11 @@ def _drive(training: Training, run: Run, report: Report, callback: Callback | No
         report(what, step, step if state.done else limit)
         if callback is not None:
             callback(step, limit, state.figures)
+        if watch is not None and watch.stepped(training) and not state.done:
+            run.save(state.learner.dump())
+            return False
         began = time.perf_counter()
+    return True
 
 
 def _info(training: Training, domain: Domain, card: dict[str, Any], settings: DistillConfig) -> EditorInfo:

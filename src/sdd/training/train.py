@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from sdd.domains.domain import Domain
 from sdd.io.progress import Report
 from sdd.manipulators.protocol import Change, Manipulator, Prepared
 from sdd.paper.algorithm import distil
+from sdd.paper.hqs import HQS
 from sdd.paper.search import default_timesteps, search
 from sdd.paper.step import Guidance, Step
 from sdd.paper.timesteps import searches, timestep_set
@@ -53,12 +54,24 @@ class State:
     done: bool
 
 
+class Watch(Protocol):
+    """Somebody who looks on at a training, and may end it."""
+
+    def searched(self, scores: HQS) -> object:
+        """The scores so far; told after each timestep of the search."""
+
+    def stepped(self, training: Training) -> bool:
+        """Told after each step; true where what is learned so far is enough."""
+        ...
+
+
 class Training:
     """A training that can be iterated: once for each step, until it has settled or reached its limit.
 
     Args:
         saved: a checkpoint (`Learner.dump`) to go on from.
         report: told what is being prepared.
+        watch: told of the search as it goes on.
 
     Attributes:
         learner: what is learned so far.
@@ -76,6 +89,7 @@ class Training:
         saved: dict[str, Any] | None,
         device: torch.device,
         report: Report,
+        watch: Watch | None = None,
     ) -> None:
         self.prompt, self.teacher, self.settings, self.seed = prompt, teacher, settings, seed
         self.device = device
@@ -83,7 +97,7 @@ class Training:
         probe = probe_of(domain, teacher, settings)
         self.source = source_of(domain, probe, teacher, settings, seed, report)
         if saved is None:
-            hqs, timesteps = _searched(prompt, teacher, self.source, settings, seed, report)
+            hqs, timesteps = _searched(prompt, teacher, self.source, settings, seed, report, watch)
         else:
             hqs, timesteps = saved["hqs"], saved["timesteps"]
         masks = masks_of(prompt, teacher, self.source, settings, timesteps, seed, report)
@@ -228,8 +242,9 @@ class Training:
 
 
 def _searched(
-    prompt: str, teacher: Teacher, source: Source, settings: DistillConfig, seed: int, report: Report
-) -> tuple[dict[str, Any] | None, list[int]]:
+    prompt: str, teacher: Teacher, source: Source, settings: DistillConfig, seed: int, report: Report,
+    watch: Watch | None,
+) -> tuple[dict[str, Any] | None, list[int]]:  # fmt: skip
     """The hybrid quality score as a record, where the strategy looks at it, and S."""
     if not searches(settings.timesteps):
         return None, timestep_set(None, settings.timesteps, teacher.num_timesteps)
@@ -249,5 +264,6 @@ def _searched(
         weighted=settings.search_weighted,
         seed=seed,
         advance=advance,
+        found=(lambda scores: None) if watch is None else watch.searched,
     )
     return json.loads(hqs.to_json()), timestep_set(hqs, settings.timesteps, teacher.num_timesteps)

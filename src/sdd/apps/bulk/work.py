@@ -162,7 +162,10 @@ class Worker:
         wish = self.order.wish
         strengths = list(wish.strengths) if len(wish.strengths) > 1 else wish.strengths[0]
         with self._computing:
-            return self.edits.edit(batch, strengths, wish.levels, None, wish.refine, identity=False)
+            return self.edits.edit(
+                batch, strengths, wish.levels, None, wish.refine, identity=False,
+                registered=wish.registers(self.edits.crop),
+            )  # fmt: skip
 
     def _compute(self, window: Sequence[_Picture]) -> None:
         """Edit all crops of some pictures together; one by one where that fails."""

@@ -10,8 +10,8 @@ import typer
 from sdd.apps import terminal
 
 ORDER = (
-    "search", "train", "edit", "bulk", "compare", "methods", "show", "export", "sample", "demo", "words", "import",
-    "inspect", "models", "domain", "bench", "eval",
+    "search", "train", "edit", "bulk", "compare", "methods", "show", "export", "studio", "sample", "demo", "words",
+    "import", "inspect", "models", "domain", "bench", "eval",
 )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""The command line: search, train, edit, bulk, compare, methods, show, export, sample, demo, words; import, inspect,
-models, domain for your models; bench, eval to measure.
+"""The command line: search, train, edit, bulk, compare, methods, show, export, studio, sample, demo, words; import,
+inspect, models, domain for your models; bench, eval to measure.
 
 Nothing heavier than typer is imported here: torch and the rest come with the command that needs them, so that
 `sdd --help` is instant.
@@ -12,11 +12,11 @@ import os
 import sys
 
 from sdd.apps import terminal
-from sdd.apps.cli import bench, bulk, by_method, domain, edit, eval, export, models, samples, train, words
+from sdd.apps.cli import bench, bulk, by_method, domain, edit, eval, export, models, samples, studio, train, words
 from sdd.apps.cli.app import app
 
-# importing them adds their commands
-COMMANDS = (train, edit, bulk, by_method, export, samples, words, models, domain, bench, eval)
+# Importing them adds their commands.
+COMMANDS = (train, edit, bulk, by_method, export, studio, samples, words, models, domain, bench, eval)
 
 
 def main() -> None:

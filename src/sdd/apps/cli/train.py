@@ -284,8 +284,7 @@ def _checked_up(editor: Any, path: Path, guide: Any, place: Any, where: Any) -> 
     except SddError as error:  # the editor is there all the same
         terminal.warn(f"how the training went could not be checked: {error}")
         return editor
-    figures = editor.info.figures | {name: float(f"{value:.4g}") for name, value in found.figures.items()}
-    editor.info = editor.info.model_copy(update={"figures": figures})
+    found.note(editor)
     editor.save(path)
     say(found.sentence)
     if found.advice is not None:

@@ -62,15 +62,17 @@ def open_layers(path: str | Path, background: str = "white") -> tuple[Picture, P
         if os.path.isdir(path):
             raise SddError(f"{path} is a folder, not a picture")
         raise SddError(f"no such file: {path}" if not os.path.exists(path) else f"{path} is not a regular file")
-    return _layers(path, path, background)
+    return _layers(path, path, background, MAX_PIXELS)
 
 
-def read_layers(data: bytes, name: str, background: str = "white") -> tuple[Picture, Picture | None]:
-    """`open_layers` of a file's bytes, which messages call `name`."""
-    return _layers(data, Path(name), background)
+def read_layers(
+    data: bytes, name: str, background: str = "white", most: int = MAX_PIXELS
+) -> tuple[Picture, Picture | None]:
+    """`open_layers` of a file's bytes, which messages call `name`, and of `most` pixels."""
+    return _layers(data, Path(name), background, most)
 
 
-def _layers(file: Path | bytes, path: Path, background: str) -> tuple[Picture, Picture | None]:
+def _layers(file: Path | bytes, path: Path, background: str, most: int) -> tuple[Picture, Picture | None]:
     from PIL import Image, UnidentifiedImageError
 
     colour = parse_colour(background)
@@ -81,16 +83,16 @@ def _layers(file: Path | bytes, path: Path, background: str) -> tuple[Picture, P
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit speaks below; odd metadata is not the user's concern
             with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=_formats()) as image:
-                _check_size(path, image.size, size)
+                _check_size(path, image.size, size, most)
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(path, file if isinstance(file, bytes) else file.read_bytes())
                 image.load()
-                _check_size(path, image.size, size)  # an icon's picture may be another than its directory says
+                _check_size(path, image.size, size, most)  # an icon's picture may be another than its directory says
                 return flattened(_upright(image), colour)
     except SddError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(path, "far too large") from error
+        raise _too_large(path, "far too large", most) from error
     except UnidentifiedImageError as error:
         hint = "; save it as PNG first" if path.suffix.lower() in (".svg", ".pdf", ".heic", ".heif") else ""
         raise SddError(f"{path} is not a picture that can be read (PNG, JPEG, WebP, TIFF, GIF, ...){hint}") from error
@@ -199,10 +201,10 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _check_size(path: Path, size: tuple[int, int], held: int) -> None:
+def _check_size(path: Path, size: tuple[int, int], held: int, most: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
-        raise _too_large(path, f"{width} x {height}")
+    if width * height > most or max(size) > MAX_SIDE:
+        raise _too_large(path, f"{width} x {height}", most)
     if width * height > FREE_PIXELS + PER_BYTE * held:
         raise SddError(
             f"{path} claims {width} x {height} pixels in a file of {held} bytes, as no photo or drawing does; make it "
@@ -216,6 +218,6 @@ def _check_scans(path: Path, data: bytes) -> None:
         raise SddError(f"{path} is a JPEG of more than {MAX_SCANS} scans, as no camera writes; save it anew")
 
 
-def _too_large(path: Path, size: str) -> SddError:
-    most = f"at most {MAX_PIXELS // 10**6} megapixels, and {MAX_SIDE} pixels a side"
-    return SddError(f"{path} is too large ({size}; {most}); make it smaller first")
+def _too_large(path: Path, size: str, most: int) -> SddError:
+    limit = f"at most {most // 10**6} megapixels, and {MAX_SIDE} pixels a side"
+    return SddError(f"{path} is too large ({size}; {limit}); make it smaller first")
