@@ -46,7 +46,7 @@ class DistillConfig(BaseModel):
     search_weighted: bool = True  # whether that score is of w(t) times the gradient; Equation 8 has no w(t)
     search_images: int = Field(default=12, ge=1, le=100_000)  # images the hybrid quality score averages over
     descend: float = Field(default=0.25, ge=0, le=1)  # share of the schedule by which timesteps sink, lists excepted
-    sample_posterior: bool = False  # encode with a draw from the autoencoder's posterior, instead of its mean
+    sample_posterior: bool = True  # encode with a draw from the autoencoder's posterior, instead of its mean
     topk: int | None = Field(default=None, ge=1)  # keep the largest entries of the latent gradient only
     topk_over: Literal["image", "batch"] = "image"
     normalise: bool = True  # the guidance in units of its own signal; false takes it as it is
@@ -92,11 +92,11 @@ class DistillConfig(BaseModel):
     max_steps: int = Field(default=100, ge=1, le=10_000_000)
     settled: float = Field(default=0.1, ge=0, lt=1)  # auto: until the slope along the edit is this share of its peak
     lr: float = Field(default=1.3e-2, gt=0, le=1000)
-    lr_warmup: int = Field(default=5, ge=0, le=10_000_000)  # steps over which the rate rises
-    schedule: Literal["cosine", "constant"] = "cosine"
+    lr_warmup: int = Field(default=0, ge=0, le=10_000_000)  # steps over which the rate rises
+    schedule: Literal["cosine", "constant"] = "constant"
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    ema_decay: float = Field(default=0.95, ge=0, lt=1)  # of the learned weights' moving average; 0 is off
-    max_gradient: float | None = Field(default=4.0, gt=1)  # a larger gradient, in running medians, is scaled down to it
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)  # of the learned weights' moving average; 0 is off
+    max_gradient: float | None = Field(default=None, gt=1)  # larger gradients, in running medians, are scaled down
     strength: float | Literal["auto"] = "auto"  # what strength 1 multiplies; auto: where the guidance is satisfied ...
     overshoot: float = Field(default=1.1, gt=0, le=10)  # ... times this: half of the pictures need more than average
     precision: Literal["float32", "bfloat16"] = "float32"  # of generator and teacher
@@ -230,8 +230,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # What `default` is for other manipulators than StyleGAN's: a change of latents or pixels has other units, and is held.
+# The first network that learns in them starts far from any picture, and is held steadier than a mapper needs to be.
+STEADY: dict[str, Any] = {
+    "lr_warmup": 5,
+    "schedule": "cosine",
+    "ema_decay": 0.95,
+    "max_gradient": 4.0,
+    "sample_posterior": False,
+}
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
-    "one-step": {
+    "one-step": STEADY
+    | {
         "descend": 0.6,
         "lr": 0.002,
         "max_steps": 160,
@@ -243,7 +252,8 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
         "batch": 8,
         "images": 128,
     },
-    "image-to-image": {
+    "image-to-image": STEADY
+    | {
         "offline": True,
         "images": 192,
         "batch": 4,
@@ -272,16 +282,16 @@ DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
     "units": (("normalise", "l2", "l2_units"), "guidance and L2 in units of their own spread"),
     "mapper": (("mapper", "levels", "lr", "weight_decay"), "a mapper that starts at no change, levels by signal"),
     "identity": (("identity",), "no identity loss"),
-    "steady": (
-        ("lr_warmup", "schedule", "ema_decay", "max_gradient", "sample_posterior"),
-        "rates that rise and fall, averaged weights, outliers held down, no draw from the posterior",
-    ),
     "strength": (("strength", "overshoot"), "strength 1 goes to where the guidance is satisfied"),
     "pace": (("images", "batch", "draws", "steps"), "some hundred pictures, larger batches, as many steps as it takes"),
 }
 
 # What is not the paper's of other kinds than StyleGAN's, beside that.
 KIND_DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
+    "steady": (
+        ("lr_warmup", "schedule", "ema_decay", "max_gradient", "sample_posterior"),
+        "rates that rise and fall, averaged weights, outliers held down, no draw from the posterior",
+    ),
     "offline": (
         ("offline",),
         "not Algorithm 1: guidance moves latents, and the manipulator is regressed on what they become",

@@ -181,9 +181,15 @@ def _card(
     prompt: str, domain: Domain, teacher: str | Teacher | None, settings: DistillConfig, seed: int, whole: bool
 ) -> dict[str, Any]:
     """What identifies a run; `whole` with fingerprints of all that a name alone does not tell."""
-    name = teacher if isinstance(teacher, str) else getattr(teacher, "name", "custom") if teacher else domain.name
-    if name == domain.teacher and not isinstance(teacher, str):  # the domain's own, loaded before
-        name = domain.name
+    name = (
+        domain.teacher
+        if teacher is None
+        else teacher
+        if isinstance(teacher, str)
+        else getattr(teacher, "name", "custom")
+    )
+    if name == domain.teacher and not isinstance(teacher, str) and domain.name in library.names():
+        name = domain.name  # by which an editor finds it on another machine, too
     return {
         "prompt": prompt,
         "domain": domain.name,
