@@ -34,7 +34,7 @@ from sdd.evaluate.tables.editors import MAIN
 from sdd.evaluate.tables.scores import HQS_PROMPTS
 from sdd.evaluate.trial import Rows, Subjects, curve, means, returned
 from sdd.io.files import write_text
-from sdd.training.config import DEPARTURES, PAPER, DistillConfig
+from sdd.training.config import DEPARTURES, KIND_DEPARTURES, PAPER, DistillConfig
 
 NAME, EDITION = "ablation", 1
 VALIDATION = 5  # the people that choices may follow from
@@ -248,6 +248,8 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
     names = list(dict.fromkeys(row["row"] for row in rows))
     texts, seeds = dict.fromkeys(row["prompt"] for row in rows), len({row["seed"] for row in rows})
     pairs = [(name, *_pair(name)) for name in names if name in _named() and _less(name) in names]
+    counts = {name: sum(row["row"] == name for row in rows) for name in names}
+    gone = sorted({name.split(" − ")[1] for name in names if " − " in name} - set(DEPARTURES))
     lines = [
         "## What each departure buys",
         "",
@@ -259,10 +261,12 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "at strength 1; intervals are over prompts and trainings. *Best gain* is the largest along the strength curve "
         f"({', '.join(f'{s:g}' for s in STRENGTHS)}), chosen by the answer and therefore information only. *The "
         "departure buys*: what it adds to the gain, on the same prompts and seeds. Edits are laid into the source; "
-        "*drawn* is before that, where the manipulator's redrawing of the whole picture counts, too.",
+        "*drawn* is before that, where the manipulator's redrawing of the whole picture counts, too."
+        + (" Not every cell is finished: *cells* counts those that are." if len(set(counts.values())) > 1 else "")
+        + (f" `default` is that of the date above, which also had {_said(gone)}: no more since." if gone else ""),
         "",
     ]
-    heads = ["configuration", *(heading for _, heading in MAIN.values()), "gain, drawn"]
+    heads = ["configuration", "cells", *(heading for _, heading in MAIN.values()), "gain, drawn"]
     heads += ["best gain", "the departure buys", "it buys, drawn"]
     body = []
     for name in names:
@@ -270,14 +274,18 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         cells.append(estimate(mean(_groups(rows, name, "drawn_gain")), ""))
         pair = next((pair for pair in pairs if pair[0] == name), None)
         buys = [_signed(bought(rows, pair[2], pair[3], f)) if pair else "" for f in ("gain", "drawn_gain")]
-        body.append([name, *cells, f"{mean(_groups(rows, name, 'best_gain')).value:.2f}", *buys])
+        body.append([name, str(counts[name]), *cells, f"{mean(_groups(rows, name, 'best_gain')).value:.2f}", *buys])
     return [*lines, *table(heads, body), "", *_words(rows, pairs), "", *_meaning(pairs)]
+
+
+def _said(names: Sequence[str]) -> str:
+    return " and ".join(f"*{name}* ({(DEPARTURES | KIND_DEPARTURES)[name][1]})" for name in names)
 
 
 def _named() -> dict[str, tuple[str, str, str]]:
     """Configuration → its departure, and the configurations with and without it."""
     found = {}
-    for name in DEPARTURES:
+    for name in DEPARTURES | KIND_DEPARTURES:
         found[f"paper + {name}"] = (name, f"paper + {name}", "paper")
         found[f"default − {name}"] = (name, "default", f"default − {name}")
     return found
@@ -324,7 +332,8 @@ def _words(rows: Rows, pairs: Sequence[tuple[str, str, str, str]]) -> list[str]:
 def _meaning(pairs: Sequence[tuple[str, str, str, str]]) -> list[str]:
     """What each departure is."""
     names = dict.fromkeys(pair[1] for pair in pairs)
-    return table(["departure", "what it is"], [[name, DEPARTURES[name][1]] for name in names])
+    known = DEPARTURES | KIND_DEPARTURES
+    return table(["departure", "what it is"], [[name, known[name][1]] for name in names])
 
 
 def _signed(found: Mean) -> str:
