@@ -25,7 +25,7 @@ from sdd.manipulators.inversion import psnr
 
 Redraw = Callable[[Tensor], Tensor]  # pictures (K, 3, S, S) in [-1, 1] → the same encoded and drawn, not clamped
 
-SUSPECT = 5.0  # dB below what the domain's pictures invert with: from here on a picture is looked at
+SUSPECT = 8.0  # dB below what the domain's pictures invert with: from here on a picture is looked at (a second)
 CLEARLY = 1.5  # dB a pose must win to be kept
 FOREIGN = 11.0  # dB below the domain's own: what inverts no better anywhere is no picture of the domain
 LAID = Blending(feather=0.02)  # beyond the drawing nothing of the person goes on, as it does beside a crop

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sdd.domains import avatars
-from sdd.editor import Editor
+from sdd.editor import Editor, Opened
 from sdd.evaluate import metrics
 from sdd.evaluate.colour import delta_e, signed_error
 from sdd.evaluate.drift import drift
@@ -125,8 +125,16 @@ def returned(editor: Editor, blended: bool = True) -> Edit:
     Args:
         blended: whether the edit is laid into the source (`sdd.beyond.blend`), or the picture is as drawn.
     """
-    editing = Editor.compose([editor])
-    return lambda images, strength: editing(images, strength, blended=blended)
+    editing, opened = Editor.compose([editor]), dict[int, tuple[Tensor, Opened]]()
+
+    def edit(images: Tensor, strength: float) -> Tensor:
+        # What strengths share is done once, as a slider does it; a picture that is framed otherwise is found once.
+        if id(images) not in opened:
+            opened.clear()
+            opened[id(images)] = images, editing.open(images)  # held, so that no other tensor gets its id
+        return opened[id(images)][1](strength, blended=blended)
+
+    return edit
 
 
 def turned(fitted: Fitted, seed: int = 0) -> Edit:
