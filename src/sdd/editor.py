@@ -188,7 +188,7 @@ class Editor:
         levels: Sequence[str] | None = None,
         batch: int | None = None,
         blended: bool = True,
-        registered: bool | None = None,
+        registered: bool | None = False,
     ) -> Any:
         """Edited images, of the kind that was handed in.
 
@@ -204,7 +204,8 @@ class Editor:
                 (`sdd.beyond.blend`). Without, what comes back is drawn anew, (B, 3, S, S) at the manipulator's size,
                 as the paper does.
             registered: look for the pose (turn, size, place, side) in which a picture inverts, and lay the edit back
-                through it (`sdd.beyond.register`); None looks where one inverts far worse than the domain's own.
+                through it (`sdd.beyond.register`), a second each; None looks where one inverts far worse than the
+                domain's own, as `sdd edit` does.
 
         Raises:
             SddError: unknown level, strength that is not finite, images of another shape or range (integers, or floats
@@ -377,7 +378,7 @@ class Composition:
         levels: Sequence[str] | None = None,
         batch: int | None = None,
         blended: bool = True,
-        registered: bool | None = None,
+        registered: bool | None = False,
     ) -> Any:
         """Edited images; as `Editor.__call__`, with one strength for all editors or a list of one for each, either of
         which may be a tensor (B,) of one for each picture.
@@ -405,7 +406,7 @@ class Composition:
         return self.open(given.squares(images, self.crop, self.image_size), batch, False).prepared
 
     @torch.no_grad()
-    def open(self, images: Tensor, batch: int | None = None, registered: bool | None = None) -> Opened:
+    def open(self, images: Tensor, batch: int | None = None, registered: bool | None = False) -> Opened:
         """Images (B, 3, H, W) in [-1, 1] ready to be edited at several strengths; what is common to these is done once.
 
         Args:
