@@ -59,8 +59,6 @@ class Editors:
             self.teacher = load_teacher(self.domain.teacher)
         from sdd.training.distil import distill
 
-        # The teacher's name, not the object, goes into the file: the same as `sdd train` writes.
-        self.teacher.name = self.domain.name
         began = time.perf_counter()
         editor = distill(text, self.domain, teacher=self.teacher, seed=seed, progress=False, **options)
         seconds = time.perf_counter() - began

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +102,7 @@ class Distillation(Method):
         if not prompt.strip():
             raise SddError('the prompt is empty; say what the edited images should show, "white hair" for instance')
         models = models or models_of(domain)
-        # The teacher's name in the editor's file is the domain's where it is the domain's own, as `sdd train` has it.
-        teacher = copy.copy(models.get("teacher", CARD.name))
-        if models.names.get("teacher") == domain.teacher:
-            teacher.name = domain.name
+        teacher = models.get("teacher", CARD.name)
         editor = distill(
             prompt, domain, teacher=teacher, config=self.preset, seed=seed, device=_device(domain), report=report,
             source_prompt=source_prompt, run=run_folder(self, prompt, source_prompt, domain, models, seed),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from sdd.apps.cli.options import Seed, check_file, check_folder, watched
 from sdd.apps.cli.say import say
 from sdd.errors import SddError
 from sdd.evaluate.bench.names import NAMES
+
+if TYPE_CHECKING:
+    from sdd.evaluate.people import Published
 
 PEOPLE_SEED, PEOPLE_COUNT = 20, 12  # `sdd.evaluate.people` has them too; a test says so
 PeopleSeed = Annotated[int, typer.Option(help="Which test people; the published ones are those of 20.", min=0)]
@@ -41,11 +44,10 @@ def people(
     say(f"edit them into a folder laid out the same, then: sdd bench submit --edited FOLDER --name NAME{_same(asked)}")
 
 
-def _same(asked: object) -> str:
+def _same(asked: Published) -> str:
     """The options with which `submit` means the same set."""
-    seed, count = asked.seed, asked.count  # type: ignore[attr-defined]
-    given = [f" --seed {seed}" if seed != PEOPLE_SEED else "", f" -n {count}" if count != PEOPLE_COUNT else ""]
-    return "".join(given)
+    seed = f" --seed {asked.seed}" if asked.seed != PEOPLE_SEED else ""
+    return seed + (f" -n {asked.count}" if asked.count != PEOPLE_COUNT else "")
 
 
 @bench_app.command("submit", epilog='Example: sdd bench submit --edited edits/ --name "my method"')

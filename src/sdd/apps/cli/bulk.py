@@ -12,12 +12,17 @@ import typer
 from sdd.apps import terminal
 from sdd.apps.cli.app import app
 from sdd.apps.cli.options import (
-    MOST,
+    Background,
+    Blended,
+    Box,
     CropRule,
     Device,
     DomainName,
     EncoderFile,
+    Face,
     GeneratorFile,
+    Levels,
+    Refine,
     check_editors,
     check_folder,
     check_strengths,
@@ -53,17 +58,12 @@ def bulk(
     address: Annotated[str | None, typer.Option(help="With --engine ray: of the cluster, or auto.")] = None,
     workers: Annotated[int | None, typer.Option(help="How many; as many as GPUs, or half the cores.", min=1)] = None,
     strength: Annotated[list[float] | None, typer.Option(help="As in sdd edit; one, or one for each -e.")] = None,
-    levels: Annotated[str | None, typer.Option(help="Change only some of coarse,medium,fine.")] = None,
-    refine: Annotated[
-        int, typer.Option(help="Optimisation steps per picture for a closer inversion.", min=0, max=MOST)
-    ] = 0,
-    face: Annotated[str, typer.Option(help="Which face of a photo: 1 is the largest; or all.")] = "1",
-    box: Annotated[str | None, typer.Option(help="Edit this part instead: left,top,right,bottom in pixels.")] = None,
-    blended: Annotated[
-        bool,
-        typer.Option("--blend/--no-blend", help="Lay the edit into the picture at its own size; or draw it anew."),
-    ] = True,
-    background: Annotated[str, typer.Option(help="Colour behind transparent parts: a name or #rrggbb.")] = "white",
+    levels: Levels = None,
+    refine: Refine = 0,
+    face: Face = "1",
+    box: Box = None,
+    blended: Blended = True,
+    background: Background = "white",
     domain: DomainName = None,
     generator: GeneratorFile = None,
     encoder: EncoderFile = None,

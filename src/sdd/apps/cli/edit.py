@@ -23,12 +23,17 @@ from sdd.apps.cli.by_method import (
 )
 from sdd.apps.cli.objects import find_editors
 from sdd.apps.cli.options import (
-    MOST,
+    Background,
+    Blended,
+    Box,
     CropRule,
     Device,
     DomainName,
     EncoderFile,
+    Face,
     GeneratorFile,
+    Levels,
+    Refine,
     Seed,
     TeacherName,
     check_editors,
@@ -57,21 +62,16 @@ def edit(
         list[float] | None,
         typer.Option(help="1: as trained; 0: none; above 1: more; below 0: reversed. One, or one for each -e."),
     ] = None,
-    levels: Annotated[str | None, typer.Option(help="Change only some of coarse,medium,fine.")] = None,
-    refine: Annotated[
-        int, typer.Option(help="Optimisation steps per picture for a closer inversion.", min=0, max=MOST)
-    ] = 0,
-    face: Annotated[str, typer.Option(help="Which face of a photo: 1 is the largest; or all.")] = "1",
-    box: Annotated[str | None, typer.Option(help="Edit this part instead: left,top,right,bottom in pixels.")] = None,
-    blended: Annotated[
-        bool,
-        typer.Option("--blend/--no-blend", help="Lay the edit into the picture at its own size; or draw it anew."),
-    ] = True,
+    levels: Levels = None,
+    refine: Refine = 0,
+    face: Face = "1",
+    box: Box = None,
+    blended: Blended = True,
     registered: Annotated[
         bool | None,
         typer.Option("--register/--no-register", help="Find how a picture lies first; by default if it inverts badly."),
     ] = None,
-    background: Annotated[str, typer.Option(help="Colour behind transparent parts: a name or #rrggbb.")] = "white",
+    background: Background = "white",
     method: MethodName = None,
     prompt: AskedPrompt = None,
     source_prompt: SourcePrompt = "",

@@ -58,6 +58,14 @@ IdentityFile = Annotated[str | None, typer.Option(help="IR-SE50 file or name, fo
 ImageFolder = Annotated[str | None, typer.Option(help="Folder of photos of the domain to learn on.")]
 LatentFile = Annotated[str | None, typer.Option(help="File of W+ codes to learn on instead of photos.")]
 CropRule = Annotated[Crop | None, typer.Option(help="Which part of a photo the generator knows.")]
+Levels = Annotated[str | None, typer.Option(help="Change only some of coarse,medium,fine.")]
+Refine = Annotated[int, typer.Option(help="Optimisation steps per picture for a closer inversion.", min=0, max=MOST)]
+Face = Annotated[str, typer.Option(help="Which face of a photo: 1 is the largest; or all.")]
+Box = Annotated[str | None, typer.Option(help="Edit this part instead: left,top,right,bottom in pixels.")]
+Blended = Annotated[
+    bool, typer.Option("--blend/--no-blend", help="Lay the edit into the picture at its own size; or draw it anew.")
+]
+Background = Annotated[str, typer.Option(help="Colour behind transparent parts: a name or #rrggbb.")]
 ForceWords = Annotated[bool, typer.Option("--force", help="Take a prompt of which the teacher knows no word.")]
 
 
