@@ -161,7 +161,7 @@ CARDS = (
         ("ddpm",),
         "An unconditional diffusers `UNet2DModel` (arXiv 2006.11239) on 64×64 pictures: ε-prediction, 1000 steps, "
         "linear betas 1e-4 … 0.02, for the methods that fine-tune one (DiffusionCLIP, effdiff).",
-        ("python -m recipes.data --count 12000", "python -m recipes.ddpm"),
+        ("python -m recipes.data --count 11000", "python -m recipes.ddpm"),
         "ddpm",
         (),
         "Made to be inverted and decoded from the middle of the chain; half of its training was there.",
