@@ -81,7 +81,7 @@ def claims(rows: list[Cell]) -> list[Found]:
         holds = None if math.isnan(got) else got >= low
         why = "DiffusionCLIP's over effdiff's"
         if math.isnan(got):
-            why = "the avatars' unconditional diffusion model is not trained (recipes/ddpm.py makes it)"
+            why = "not measured with the avatars' unconditional diffusion model (recipes/ddpm.py makes it)"
         made.append(claim(f"effdiff {said[what]} than DiffusionCLIP, {span} times", got, holds, why, unit="×"))
     return made
 
