@@ -195,7 +195,7 @@ class DiffusionCLIP(Method):
         needs=("ddpm", "clip"),
         trains="the whole U-Net",
         calls="40 to encode + 40 to decode",
-        licence="none (an empty file)",
+        licence="none: the LICENSE file is empty",
         knob=RATIO,
     )
 

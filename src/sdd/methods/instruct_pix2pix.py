@@ -331,7 +331,7 @@ CARD = Card(
     needs=("instructed",),
     trains="",
     calls="3 × 100",
-    licence="MIT-style; OpenRAIL for its Stable Diffusion part",
+    licence="MIT-style, of its own wording; its Stable Diffusion part CreativeML OpenRAIL",
     knob=Knob(
         "image scale",
         1.5,

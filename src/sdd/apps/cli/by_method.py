@@ -60,7 +60,7 @@ def methods(
     # What the longest word of each column takes: 80 in all.
     table = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), width=80)
     for name, width in (("name", 22), ("paper", 14), ("needs", 10), ("trains", 9), ("an edit", 10), ("licence", 10)):
-        table.add_column(name, width=width)
+        table.add_column(name, width=width, overflow="fold")
     for card in cards():
         cells = (card.name, card.paper, ", ".join(card.needs), card.trains or "–", card.calls, card.licence)
         table.add_row(*map(Text, cells))
