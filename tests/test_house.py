@@ -8,6 +8,7 @@ import sdd
 ROOT = Path(sdd.__file__).parent
 # From the top down; a module may import what stands below it. Of several in one line none may import another.
 LAYERS = (
+    ("__main__",),
     ("apps",),
     ("evaluate",),
     ("methods",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -17,7 +18,9 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     """
     here = available()
     if name is None:
-        return torch.device("cuda" if "cuda" in here else "cpu")
+        # Of several processes that a launcher started, each has a GPU of its own.
+        own = os.environ.get("LOCAL_RANK")
+        return torch.device("cpu" if "cuda" not in here else "cuda" if own is None else f"cuda:{own}")
     if str(name) not in here:
         raise SddError(f"there is no device {str(name)!r} on this machine; there is {', '.join(here)}")
     return torch.device(name)

@@ -41,6 +41,7 @@ def distil(
     encode: Callable[[Prepared, Change, Tensor], Tensor] | None = None,
     precision: Callable[[], AbstractContextManager[object]] = nullcontext,
     start: int = 0,
+    share: slice = slice(None),
 ) -> Iterator[Step]:
     """Train `manipulator.learned`, for ever.
 
@@ -53,6 +54,8 @@ def distil(
         strength: of the change; one that requires a gradient gets ∂loss/∂strength.
         encode: (y, change, images) → their latents; by default E, a draw from the autoencoder's posterior.
         start: steps that were done before.
+        share: of the pictures drawn for a step, those computed here; others are another process's, whose gradients the
+            optimiser averages with these (`sdd.training.crew`).
     """
     device = next(manipulator.learned.parameters()).device
     number, size = start, min(batch, len(sources))
@@ -64,6 +67,7 @@ def distil(
         now = torch.tensor(timesteps(number))
         t = now[torch.randint(len(now), (len(index),), generator=random)].to(device)
         noise = torch.randn(len(index), *teacher.latent_shape, generator=random).to(device)
+        index, t, noise = index[share], t[share], noise[share]
         with precision():
             y = sources[index]
             change = manipulator.change(y).scaled(strength)

@@ -76,15 +76,17 @@ class LatentTeacher:
                 "inpainting and depth models, and autoencoders of other families, cannot be used"
             )
 
-    def encode_image(self, images: Tensor, sample: bool = True, generator: torch.Generator | None = None) -> Tensor:
+    def encode_image(
+        self, images: Tensor, sample: bool | Tensor = True, generator: torch.Generator | None = None
+    ) -> Tensor:
         """See `Teacher`. The noise of the posterior is drawn on the CPU, so that it is the same on every device."""
         found = self.vae.encode(resize(images, self.image_size, antialias=False).to(self.vae_dtype))
         if hasattr(found, "latent_dist"):
             posterior = found.latent_dist
             latents = posterior.mean
-            if sample:
-                noise = torch.randn(posterior.mean.shape, generator=generator, dtype=torch.float32)
-                latents = latents + posterior.std * noise.to(latents)
+            if sample is not False:
+                drawn = torch.randn(posterior.mean.shape, generator=generator) if sample is True else sample
+                latents = latents + posterior.std * drawn.to(latents)
         else:  # AutoencoderTiny has no posterior
             latents = found.latents
         shift = self.vae.config.get("shift_factor") or 0.0

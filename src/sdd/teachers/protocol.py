@@ -49,10 +49,12 @@ class Teacher(Protocol):
     num_timesteps: int
     alphas_cumprod: Tensor
 
-    def encode_image(self, images: Tensor, sample: bool = True, generator: torch.Generator | None = None) -> Tensor:
+    def encode_image(
+        self, images: Tensor, sample: bool | Tensor = True, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Images (B, 3, H, W) in [−1, 1], any size → latents (B, C, h, w); differentiable.
 
-        With `sample` the posterior is sampled, otherwise its mean is taken.
+        With `sample` the posterior is sampled, otherwise its mean is taken; noise (B, C, h, w) says with which.
         """
         ...
 

@@ -14,6 +14,7 @@ from sdd.beyond.settle import Slope
 from sdd.beyond.steady import Outliers, average_of
 from sdd.manipulators.protocol import Manipulator
 from sdd.training.config import DistillConfig
+from sdd.training.crew import Crew
 
 EARLIEST = 30  # steps before which no training has settled, however little is held
 
@@ -63,17 +64,18 @@ def begun(
     random: torch.Generator,
     timesteps: list[int],
     hqs: dict[str, Any] | None,
+    crew: Crew,
 ) -> Learner:
     """A learner at its first step; `power` is of the guidance's signal, where its unit is to be taken from it."""
     unit = 1.0 if power is None or not settings.normalise else unit_of(power)
-    return _learner(manipulator, settings, random, timesteps, hqs, unit)
+    return _learner(manipulator, settings, random, timesteps, hqs, unit, crew)
 
 
-def resumed(manipulator: Manipulator, settings: DistillConfig, saved: dict[str, Any]) -> Learner:
+def resumed(manipulator: Manipulator, settings: DistillConfig, saved: dict[str, Any], crew: Crew) -> Learner:
     """The learner of a checkpoint, whose manipulator has been made again."""
     random = torch.Generator()
     random.set_state(saved["random"])
-    learner = _learner(manipulator, settings, random, saved["timesteps"], saved["hqs"], saved["unit"])
+    learner = _learner(manipulator, settings, random, saved["timesteps"], saved["hqs"], saved["unit"], crew)
     if learner.average is not None and saved["average"] is not None:
         learner.average.load_state_dict(saved["average"])
     learner.optimizer.load_state_dict(saved["optimizer"])
@@ -90,10 +92,12 @@ def _learner(
     timesteps: list[int],
     hqs: dict[str, Any] | None,
     unit: float,
+    crew: Crew,
 ) -> Learner:
     learned = manipulator.learned
     optimizer = torch.optim.AdamW(learned.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     average = average_of(learned, settings.ema_decay) if settings.ema_decay > 0 else None
     slope = Slope(settings.settled, max(EARLIEST, settings.outside_warmup))
+    crew.average(optimizer)  # before anyone looks at the gradient
     outliers = Outliers(optimizer, settings.max_gradient)
     return Learner(manipulator, average, optimizer, outliers, slope, random, timesteps, hqs, unit)

@@ -245,6 +245,7 @@ def _train(
     import sdd
     from sdd.apps.overwrite import existing, refuse_other
     from sdd.device import pick_device
+    from sdd.training.crew import Crew
 
     checked = domain in (None, EMBEDDED) and teacher is None and parts["generator"] is None
     if checked:
@@ -266,6 +267,8 @@ def _train(
             prompt, place, teacher=guide, config=options, seed=seed, out=path, run=run or "auto", device=where,
             progress=watched(),
         )  # fmt: skip
+    if not Crew.join(where).first:  # the first process speaks for all
+        return
     seconds = time.perf_counter() - started
     editor = _checked_up(editor, path, guide, place, where)
     info = editor.info
