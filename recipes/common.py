@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from recipes.data import HEADS, home
+from sdd.device import has_bfloat16
 
 
 def device() -> torch.device:
@@ -29,7 +30,7 @@ def device() -> torch.device:
 
 def autocast() -> Any:
     """bfloat16 where the hardware multiplies it quickly (CUDA, CPUs with AMX or AVX512-BF16); elsewhere float32."""
-    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    fast = torch.cuda.is_available() or has_bfloat16()
     return torch.autocast(device().type, torch.bfloat16) if fast else contextlib.nullcontext()
 
 

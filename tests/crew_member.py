@@ -7,7 +7,7 @@ import torch
 import sdd
 from toy import ToyTeacher, toy_domain
 
-OPTIONS = {"images": 12, "search_images": 12, "steps": 4, "batch": 4, "timesteps": "above:-0.2", "levels": ("medium",)}
+OPTIONS = {"images": 12, "search_images": 12, "steps": 4, "batch": 4, "timesteps": "above:-0.2", "precision": "float32"}
 
 
 class Sampling(ToyTeacher):

@@ -41,5 +41,19 @@ def check_seed(seed: int) -> None:
 
 
 def precision(device: torch.device, name: str) -> AbstractContextManager[object]:
-    """A context in which what pays for it is computed in that precision: "float32" or "bfloat16"."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16")
+    """A context in which what pays for it is computed in that precision: "float32", "bfloat16", or "auto".
+
+    "auto" is bfloat16 on a processor that multiplies it natively (AMX, AVX512-BF16), elsewhere float32.
+    """
+    half = name == "bfloat16" or (name == "auto" and device.type == "cpu" and has_bfloat16())
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
+def weights_type(name: str) -> torch.dtype:
+    """What a teacher's weights are kept as in that precision; "auto" keeps them whole."""
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def has_bfloat16() -> bool:
+    """Whether this machine's processor multiplies bfloat16 natively."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -99,7 +99,7 @@ class DistillConfig(BaseModel):
     max_gradient: float | None = Field(default=None, gt=1)  # larger gradients, in running medians, are scaled down
     strength: float | Literal["auto"] = "auto"  # what strength 1 multiplies; auto: where the guidance is satisfied ...
     overshoot: float = Field(default=1.1, gt=0, le=10)  # ... times this: half of the pictures need more than average
-    precision: Literal["float32", "bfloat16"] = "float32"  # of generator and teacher
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of a step; auto: bfloat16 on a processor that has it
 
     # what is kept of the run
     checkpoint_every: int = Field(default=25, ge=1, le=10_000_000)
@@ -209,6 +209,7 @@ PAPER: dict[str, Any] = {
     "max_gradient": None,
     "strength": 1.0,
     "overshoot": 1.0,
+    "precision": "float32",
     "checkpoint_every": 100,
     "grid_every": 500,
 }
@@ -251,6 +252,7 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
         "draws": 1,
         "batch": 8,
         "images": 128,
+        "precision": "float32",
     },
     "image-to-image": STEADY
     | {
@@ -263,6 +265,7 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
         "outside_weight": 0.0,
         "l2": 0.0,
         "strength": 1.0,
+        "precision": "float32",
         "checkpoint_every": 100,
         "grid_every": 200,
     },
@@ -284,6 +287,7 @@ DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
     "identity": (("identity",), "no identity loss"),
     "strength": (("strength", "overshoot"), "strength 1 goes to where the guidance is satisfied"),
     "pace": (("images", "batch", "draws", "steps"), "some hundred pictures, larger batches, as many steps as it takes"),
+    "precision": (("precision",), "steps are computed in bfloat16 where the processor has it"),
 }
 
 # What is not the paper's of other kinds than StyleGAN's, beside that.

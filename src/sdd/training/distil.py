@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from sdd.device import check_seed, pick_device
+from sdd.device import check_seed, pick_device, weights_type
 from sdd.domains import library
 from sdd.domains.domain import Domain
 from sdd.domains.embedded import EMBEDDED
@@ -227,4 +227,4 @@ def _fingerprints(
 def _teacher(teacher: str | Teacher, device: torch.device, settings: DistillConfig) -> Teacher:
     if not isinstance(teacher, str):
         return teacher
-    return load_teacher(teacher, device, getattr(torch, settings.precision))
+    return load_teacher(teacher, device, weights_type(settings.precision))

@@ -99,15 +99,14 @@ def find_teacher(
     Raises:
         SddError: there is no such teacher.
     """
-    import torch
-
+    from sdd.device import weights_type
     from sdd.io import zoo
     from sdd.teachers.load import load_teacher
 
     wanted = name if name is not None else domain.teacher if domain is not None else ""
     if wanted in zoo.ENTRIES and not Path(wanted).exists():
         wanted = str(zoo.resolve(wanted))
-    return load_teacher(wanted, device, getattr(torch, precision), vae=vae)
+    return load_teacher(wanted, device, weights_type(precision), vae=vae)
 
 
 def make_config(preset: Preset, file: Path | None, settings: list[str] | None, **options: Any) -> DistillConfig:
