@@ -18,7 +18,7 @@ from sdd.evaluate.judge import Judge
 from sdd.evaluate.kept_editors import Editors
 from sdd.evaluate.page import main, read
 from sdd.evaluate.prompts import PROMPTS, prompt, reads, subjects
-from sdd.evaluate.tables import ablation, guidances, manipulators, search, speed
+from sdd.evaluate.tables import ablation, guidances, limits, manipulators, search, speed
 from sdd.evaluate.tables.editors import editing, summed
 from sdd.evaluate.tables.judging import judging
 from sdd.evaluate.tables.reconstruction import reconstruction
@@ -335,6 +335,19 @@ def test_figures_become_a_page(domain, judge, editors, tmp_path):
     assert "| sds | 50.0 % [" in text and "| 0.50 [0.25, 0.75] |" in text
     assert re.search(r"\| paper \+ mask \| [1-9]\d* \| 100\.0 % \[100\.0, 100\.0\] \|", text)
     assert {"cpu", "date", "torch"} <= set(json.loads((out / "judge.json").read_text())["machine"])
+
+
+def test_what_editors_do_not_do_is_said():
+    """Prompts that often fail, those the source is nearer to, and what else changes often; nothing else."""
+    weak = {
+        "prompt": "angry",
+        "people": {"success": [1, 0], "gain": [-1.0, 0.5]},
+        "changed": {"eyes": 0.5, "hair": 0.04},
+    }
+    good = {"prompt": "bald", "people": {"success": [1, 1], "gain": [0.5, 0.5]}, "changed": {"brows": 0.09}}
+    said = "\n".join(limits.section({"rows": [weak, good]}))
+    assert "below 90%: *angry* (50.0 %)" in said and "below 0): *angry* (-0.25)" in said
+    assert "| angry | eyes 50.0 % |" in said and "| bald" not in said
 
 
 def test_figures_of_another_shape_are_said_to_be_stale(tmp_path):

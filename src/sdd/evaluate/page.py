@@ -25,6 +25,7 @@ from sdd.evaluate.tables import (
     framings,
     guidances,
     judging,
+    limits,
     manipulators,
     methods,
     reconstruction,
@@ -46,12 +47,17 @@ class Part:
     editions: tuple[int, ...]
 
 
+def editors_section(part: dict[str, Any], pictures: Path | None) -> list[str]:
+    """What the editors do, and what they do not."""
+    return [*editors.section(part, pictures), *limits.section(part)]
+
+
 PARTS = (
     Part(reconstruction.NAME, "reconstruction", reconstruction.section, (reconstruction.EDITION,)),
     Part(framings.NAME, "framings", framings.section, (framings.EDITION,)),
     Part(judging.NAME, "judge", judging.section, (judging.EDITION,)),
     Part(teaching.NAME, "teacher", teaching.section, (teaching.EDITION,)),
-    Part(editors.NAME, "editors", editors.section, (editors.EDITION,)),
+    Part(editors.NAME, "editors", editors_section, (editors.EDITION,)),
     Part(ablation.NAME, "ablation", ablation.section, (ablation.EDITION,)),
     Part(manipulators.NAME, "manipulators", manipulators.section, (manipulators.EDITION,)),
     Part(methods.NAME, "methods", methods.section, (methods.EDITION,)),

@@ -1,0 +1,63 @@
+"""What the editors do not do: what was measured of it, and what whoever looked at the pictures saw."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from sdd.evaluate.markdown import number, table
+
+OFTEN = 0.1  # of the pictures that can show an attribute
+RARE = 0.9  # success below which a prompt is named
+
+# Seen in the grids of people of seed 5, enlarged, as drawn and as laid into the source; with where it comes from.
+SEEN = (
+    "**Hair that goes leaves an outline.** *Bald*, *a turban* and *white hair* on wide curls: a faint line of old "
+    "pixels stays where drawing and source disagree by a pixel (the blend's); hair that hangs behind the neck stays in "
+    "part (the drawing's own).",
+    "**White hair takes the background's tint**, lilac on lilac and pink on pink, and wide curls become a short cut: "
+    "both are in the drawing, so they are the guidance's. It also whitens a little of the shoulders.",
+    "**Skin keeps its hue.** *Dark skin* on yellow faces is olive, *pale skin* on them cream: the guidance moves "
+    "brightness further than chroma. Bare arms and the neck's edge are blotched.",
+    "**A hijab, an eyepatch and narrow frames come back badly.** The generator draws them softly to begin with, so "
+    "that an edit near them shows it: an eyepatch turns into a blue lens, *angry* may take thin glasses off.",
+    "**What lies behind a lens shines through.** *Sunglasses* over heart eyes are tinted red, and *glasses* given to "
+    "somebody with sunglasses keep dark lenses.",
+    "**Mouths are soft.** A tongue leaves a pink tip, a moustache loses its lower edge, and a grimace of teeth on dark "
+    "skin becomes a brown blot: a mouth is some sixteen pixels wide, which is one of the teacher's latents.",
+    "**A beard is red-brown whatever the hair**, half transparent on pale faces: nothing in the prompt says otherwise.",
+    "**Turning a head blurs clothes and long hair**, and colour prompts for clothes lose prints and leave a hood's "
+    "strings behind.",
+    "**Nothing finer than 128 × 128 is drawn.** A larger picture keeps its own pixels where nothing changed; what did "
+    "change is as soft as the generator.",
+)
+
+
+def section(part: dict[str, Any]) -> list[str]:
+    """The part of the page; of the editors' figures."""
+    rows = part["rows"]
+    success, gain = (
+        {row["prompt"]: statistics.fmean(row["people"][name]) for row in rows} for name in ("success", "gain")
+    )
+    missed = [f"*{prompt}* ({number(share, '%')})" for prompt, share in success.items() if share < RARE]
+    nearer = [f"*{prompt}* ({value:.2f})" for prompt, value in gain.items() if value < 0]
+    body = []
+    for row in rows:
+        often = sorted(((share, name) for name, share in row["changed"].items() if share >= OFTEN), reverse=True)
+        if often:
+            said = ", ".join(f"{name.replace('_', ' ')} {number(share, '%')}" for share, name in often)
+            body.append([row["prompt"], said])
+    return [
+        "## What it does not do",
+        "",
+        f"Success below {RARE:.0%}: {', '.join(missed) or 'none'}. The untouched source is nearer to what was asked "
+        f"(gain below 0): {', '.join(nearer) or 'none'}. What else the judge reads otherwise in at least {OFTEN:.0%} "
+        "of the pictures that can show it:",
+        "",
+        *table(["prompt", "also changes"], body),
+        "",
+        "Seen in the pictures:",
+        "",
+        *(f"* {line}" for line in SEEN),
+        "",
+    ]
