@@ -16,9 +16,10 @@ from sdd.evaluate.bars import Bar
 from sdd.evaluate.command import finish
 from sdd.evaluate.judge import Judge
 from sdd.evaluate.kept_editors import Editors
+from sdd.evaluate.machine import machine
 from sdd.evaluate.page import main, read
 from sdd.evaluate.prompts import PROMPTS, prompt, reads, subjects
-from sdd.evaluate.tables import ablation, guidances, limits, manipulators, search, speed
+from sdd.evaluate.tables import ablation, guidances, limits, manipulators, search, sooner, speed
 from sdd.evaluate.tables.editors import editing, summed
 from sdd.evaluate.tables.judging import judging
 from sdd.evaluate.tables.reconstruction import reconstruction
@@ -28,6 +29,7 @@ from sdd.nets.compact import AttributeClassifier, CompactEncoder
 from sdd.nets.mapper_kinds import build_mapper
 from sdd.nets.stylegan2 import Generator
 from sdd.training.config import DEPARTURES, PAPER, DistillConfig, departures
+from toy import ToyTeacher, toy_domain
 
 HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
 
@@ -335,6 +337,17 @@ def test_figures_become_a_page(domain, judge, editors, tmp_path):
     assert "| sds | 50.0 % [" in text and "| 0.50 [0.25, 0.75] |" in text
     assert re.search(r"\| paper \+ mask \| [1-9]\d* \| 100\.0 % \[100\.0, 100\.0\] \|", text)
     assert {"cpu", "date", "torch"} <= set(json.loads((out / "judge.json").read_text())["machine"])
+
+
+def test_a_search_that_ends_sooner_is_compared_on_its_own_pictures():
+    found = sooner.comparing(toy_domain(), ToyTeacher(), 32, 0, ["red"])
+    assert len(found["rows"]) == 6 and all(row["share"] in (0.5, 1.0) for row in found["rows"])
+    assert all(row["decisions"] == row["jaccard"] == 1 for row in found["rows"] if row["share"] == 1)
+    for preset in sooner.PRESETS:  # who wants to be surer looks at more
+        shares = [row["share"] for row in found["rows"] if row["preset"] == preset]
+        assert shares == sorted(shares)
+    part = {"command": "x", "n": 32, "seed": 0, "machine": machine(), **found}
+    assert "| `paper` | 1 |" in "\n".join(sooner.section(part, None))
 
 
 def test_what_editors_do_not_do_is_said():

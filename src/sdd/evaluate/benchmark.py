@@ -10,6 +10,7 @@
     python -m sdd.evaluate.benchmark methods            every method, its knob chosen by validation
     python -m sdd.evaluate.benchmark guidance           sds, csd, dds, pds and asd against each other
     python -m sdd.evaluate.benchmark search             S of every variant of the hybrid quality score
+    python -m sdd.evaluate.benchmark sooner             a search that ends sooner against one of all pictures
     python -m sdd.evaluate.benchmark hqs                the hybrid quality score against measured gain; strategies
     python -m sdd.evaluate.benchmark speed              training, editing, start-up
     python -m sdd.evaluate.benchmark all                all but the ablation and the methods, which take hours
@@ -33,6 +34,7 @@ from sdd.evaluate.tables.methods import methods_command
 from sdd.evaluate.tables.reconstruction import reconstruction_command
 from sdd.evaluate.tables.scores import hqs_command
 from sdd.evaluate.tables.search import search_command
+from sdd.evaluate.tables.sooner import sooner_command
 from sdd.evaluate.tables.speed import speed_command
 from sdd.evaluate.tables.teaching import teacher_command
 
@@ -52,6 +54,7 @@ def all_command(
     manipulators_command(None, seed, quick, out, kept, pictures)
     guidance_command(None, VALIDATION, quick, out, kept)
     search_command(None, seed, quick, out)
+    sooner_command(None, seed, quick, out)
     hqs_command(None, seed, quick, out, kept)
     speed_command(None, seed, quick, out, kept)
 

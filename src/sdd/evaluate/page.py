@@ -31,6 +31,7 @@ from sdd.evaluate.tables import (
     reconstruction,
     scores,
     search,
+    sooner,
     speed,
     teaching,
 )
@@ -63,6 +64,7 @@ PARTS = (
     Part(methods.NAME, "methods", methods.section, (methods.EDITION,)),
     Part(guidances.NAME, "guidance", guidances.section, (guidances.EDITION,)),
     Part(search.NAME, "search", search.section, (search.EDITION,)),
+    Part(sooner.NAME, "sooner", sooner.section, (sooner.EDITION,)),
     Part(scores.NAME, "hqs", scores.section, (1, scores.EDITION)),
     Part(speed.NAME, "speed", speed.section, (speed.EDITION,)),
 )

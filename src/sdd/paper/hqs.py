@@ -77,14 +77,24 @@ class HQS:
 
     @property
     def entropy_bar(self) -> Tensor:
-        """H̄ averaged over images, (T,). Min-max of the entropy is one minus min-max of its deficit."""
+        """H̄ averaged over images, (T,)."""
+        return self._entropies.mean(0)
+
+    @property
+    def _entropies(self) -> Tensor:
+        """H̄ of each image, (N, T): min-max of the entropy is one minus min-max of its deficit."""
         flat = self.deficit.max(1, keepdim=True).values <= self.deficit.min(1, keepdim=True).values
-        return torch.where(flat, torch.zeros_like(self.deficit), 1 - min_max(self.deficit)).mean(0)
+        return torch.where(flat, torch.zeros_like(self.deficit), 1 - min_max(self.deficit))
 
     @property
     def score(self) -> Tensor:
         """HQS (T,) float64; Equation 12."""
         return self.norm_bar - self.entropy_bar
+
+    @property
+    def of_each(self) -> Tensor:
+        """N̄ − H̄ of each image, (N, T) float64; their mean is the score."""
+        return min_max(self.norm) - self._entropies
 
     def to_json(self) -> str:
         """As JSON text; the summary curves are included for readers that do not compute them."""

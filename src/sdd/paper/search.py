@@ -45,6 +45,7 @@ def search(
     batch: int = 16,
     advance: Callable[[int], object] = lambda count: None,
     found: Callable[[HQS], object] = lambda scores: None,
+    enough: Callable[[HQS], bool] = lambda scores: False,
 ) -> HQS:
     """Score every timestep for `prompt` on source images.
 
@@ -61,6 +62,7 @@ def search(
         batch: pictures at a time.
         advance: called with the number of (picture, timestep) pairs done.
         found: called with the scores so far, of the timesteps done and of whole batches of pictures.
+        enough: asked after each batch of pictures whether their scores say enough; the others are then left out.
 
     Raises:
         SddError: no images, a seed or a timestep that is none, or an image or a gradient that is not finite.
@@ -86,8 +88,11 @@ def search(
             advance(len(rows))
             if int(rows[0]) == 0 or column == len(steps) - 1:
                 part = slice(int(rows[-1]) + 1), slice(column + 1)
-                found(HQS(prompt, steps[part[1]], deficit[part], norm[part], entries, scale, gradient, weighted))
-    return HQS(prompt, steps, deficit, norm, entries, scale, gradient, weighted)
+                scores = HQS(prompt, steps[part[1]], deficit[part], norm[part], entries, scale, gradient, weighted)
+                found(scores)
+        if enough(scores):
+            break
+    return scores
 
 
 @torch.no_grad()

@@ -44,7 +44,10 @@ class DistillConfig(BaseModel):
     search_gradient: Literal["image", "latent"] = "latent"  # of the hybrid quality score; image is Equation 8
     search_scale: float = Field(default=5.0, ge=-1000, le=1000)  # of the guidance in that score; 1 is Equation 8
     search_weighted: bool = True  # whether that score is of w(t) times the gradient; Equation 8 has no w(t)
-    search_images: int = Field(default=12, ge=1, le=100_000)  # images the hybrid quality score averages over
+    search_images: int = Field(default=12, ge=1, le=100_000)  # images the hybrid quality score averages over, at most
+    search_sure: float = Field(
+        default=0.0, ge=0, le=100
+    )  # standard errors from ξ at which they are enough; 0: take all
     descend: float = Field(default=0.25, ge=0, le=1)  # share of the schedule by which timesteps sink, lists excepted
     sample_posterior: bool = True  # encode with a draw from the autoencoder's posterior, instead of its mean
     topk: int | None = Field(default=None, ge=1)  # keep the largest entries of the latent gradient only
@@ -185,6 +188,7 @@ PAPER: dict[str, Any] = {
     "search_scale": 1.0,
     "search_weighted": False,
     "search_images": 200,
+    "search_sure": 0.0,
     "descend": 0.0,
     "draws": 1,
     "sample_posterior": True,
@@ -279,7 +283,7 @@ DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
     "outside": (("outside_weight", "outside_warmup", "shown_weight"), "the picture is held outside that place"),
     "descent": (("descend",), "timesteps sink while training"),
     "search": (
-        ("search_gradient", "search_scale", "search_weighted", "search_images"),
+        ("search_gradient", "search_scale", "search_weighted", "search_images", "search_sure"),
         "the score is of the guidance as it teaches, w(t) and scale included, on latents, of fewer images",
     ),
     "units": (("normalise", "l2", "l2_units"), "guidance and L2 in units of their own spread"),

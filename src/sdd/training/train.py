@@ -20,6 +20,7 @@ from sdd.beyond.descent import descended
 from sdd.beyond.draws import Draws
 from sdd.beyond.offline import regress
 from sdd.beyond.scale import Scaled, signal
+from sdd.beyond.sooner import decided
 from sdd.beyond.steady import rate
 from sdd.beyond.strength import satisfied
 from sdd.device import precision
@@ -274,5 +275,6 @@ def _searched(
         seed=seed,
         advance=advance,
         found=(lambda scores: None) if watch is None else watch.searched,
+        enough=decided(settings.timesteps, settings.search_sure),
     )
     return json.loads(hqs.to_json()), timestep_set(hqs, settings.timesteps, teacher.num_timesteps)

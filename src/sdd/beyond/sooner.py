@@ -1,0 +1,36 @@
+"""A search that ends sooner: it looks at pictures until S no longer depends on how many more it looks at.
+
+The hybrid quality score of a timestep is a mean over pictures (Equation 12), and S asks of it only whether it exceeds
+ξ. The mean comes with a standard error, and once all timesteps' lie far enough from ξ the other pictures are spared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from sdd.paper.hqs import HQS
+
+FEWEST = 8  # pictures from which a spread can be told
+
+
+def decided(strategy: str, sure: float) -> Callable[[HQS], bool]:
+    """Whether scores say which timesteps a strategy takes: for `sdd.paper.search.search(enough=…)`.
+
+    Args:
+        strategy: "above:ξ"; with any other all pictures are looked at.
+        sure: by how many standard errors every timestep's score must differ from ξ; 0 looks at all pictures.
+    """
+    kind, _, rest = strategy.partition(":")
+    if kind != "above" or sure == 0:
+        return lambda scores: False
+    threshold = float(rest)
+
+    def enough(scores: HQS) -> bool:
+        each = scores.of_each
+        if len(each) < FEWEST:
+            return False
+        error = each.std(0) / math.sqrt(len(each))
+        return bool(((each.mean(0) - threshold).abs() > sure * error).all())
+
+    return enough
