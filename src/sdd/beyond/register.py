@@ -43,6 +43,7 @@ OFFSETS = (*range(-10, 0), *range(1, 11))  # units of a scan
 FINE = (1.0, 0.5)  # units of the last steps: an encoder knows its framing to a hundredth
 OUT = 0.12  # sides of the picture by which its border is drawn out before its ground begins
 KEPT = (6, 3, 1)  # poses for which what the picture lacks is drawn, then drawn again, and once more
+AGAIN, GAINS = 24, 0.01  # times it is drawn anew for the pose that is taken, as long as that wins so many dB
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class _Look:
             # What the picture lacks may be anything: the ground alone, or all of its border.
             for out in (0.0, 1.0) if share_inside(best.pose) < 1 else ():
                 best = _ranked([best, self.completed(self.at([best.pose], out=out))])[0]
+            best = self.settled(best)
         return Registered(best.pose, best.image, best.psnr)
 
     def coarse(self, expected: float | None, enough: float | None) -> list[_Seen]:
@@ -174,6 +176,15 @@ class _Look:
         """The best of a pose and those a step from it, what the picture lacks there as it was drawn here."""
         poses = [start.pose.moved(**step) for step in steps]
         return _ranked([start, *self.at(poses, carry(start.drawn, start.pose, poses))])[0]
+
+    def settled(self, best: _Seen) -> _Seen:
+        """A pose, what the picture lacks there drawn over again until that wins nothing."""
+        for _ in range(AGAIN if share_inside(best.pose) < 1 else 0):
+            (seen,) = self.at([best.pose], best.drawn[None])
+            if seen.psnr < best.psnr + GAINS:
+                break
+            best = seen
+        return best
 
     def completed(self, seen: Sequence[_Seen]) -> _Seen:
         """The best of some poses, what the picture lacks there drawn a few times over."""
