@@ -347,7 +347,7 @@ def test_a_search_that_ends_sooner_is_compared_on_its_own_pictures():
         shares = [row["share"] for row in found["rows"] if row["preset"] == preset]
         assert shares == sorted(shares)
     part = {"command": "x", "n": 32, "seed": 0, "machine": machine(), **found}
-    assert "| `paper` | 1 |" in "\n".join(sooner.section(part, None))
+    assert "| `paper` | 0.9 |" in "\n".join(sooner.section(part, None))
 
 
 def test_what_editors_do_not_do_is_said():

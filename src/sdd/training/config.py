@@ -45,9 +45,7 @@ class DistillConfig(BaseModel):
     search_scale: float = Field(default=5.0, ge=-1000, le=1000)  # of the guidance in that score; 1 is Equation 8
     search_weighted: bool = True  # whether that score is of w(t) times the gradient; Equation 8 has no w(t)
     search_images: int = Field(default=12, ge=1, le=100_000)  # images the hybrid quality score averages over, at most
-    search_sure: float = Field(
-        default=0.0, ge=0, le=100
-    )  # standard errors from ξ at which they are enough; 0: take all
+    search_sure: float = Field(default=0.0, ge=0, lt=1)  # share of its decisions to be sure of; 0: look at all images
     descend: float = Field(default=0.25, ge=0, le=1)  # share of the schedule by which timesteps sink, lists excepted
     sample_posterior: bool = True  # encode with a draw from the autoencoder's posterior, instead of its mean
     topk: int | None = Field(default=None, ge=1)  # keep the largest entries of the latent gradient only

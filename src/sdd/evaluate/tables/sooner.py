@@ -30,7 +30,7 @@ MORE = (
     "brown hair", "curly hair", "a sun hat", "a beanie", "a hijab", "tongue out", "screaming", "closed eyes", "winking",
     "heart eyes", "a moustache", "green clothes",
 )  # fmt: skip
-PRESETS, SURE, BATCH, STRATEGY = ("paper", "default"), (1.0, 2.0, 3.0), 16, "above:0"
+PRESETS, SURE, BATCH, STRATEGY = ("paper", "default"), (0.9, 0.95, 0.98), 16, "above:0"
 AGREES, SPARES = 0.95, 0.30  # the bar: this share of decisions, for this share of evaluations
 
 
@@ -108,11 +108,12 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "",
         measured_by(part, "pictures"),
         "",
-        f"`search_sure` (`sdd.beyond.sooner`) looks at pictures, {BATCH} at a time, until every timestep's score is "
-        f"that many standard errors from ξ = 0, against a search of all {part['n']}, over {count} prompts: the share "
-        f"of its evaluations, of the {19 * count} decisions (is t in S?) that are the same, and the Jaccard index of "
-        f"the two S. The bar is at least {AGREES:.0%} of the decisions for at most {SPARES:.0%} of the evaluations.",
+        f"With `search_sure` (`sdd.beyond.sooner`) a search looks at {BATCH} pictures at a time until that share of its "
+        f"decisions (is t in S, is its score above ξ = 0?) is expected to stay as it is. Against a search of all "
+        f"{part['n']}, over {count} prompts: the share of its evaluations, of the {19 * count} decisions that are the "
+        f"same, and the Jaccard index of the two S. The bar is at least {AGREES:.0%} of the decisions for at most "
+        f"{SPARES:.0%} of the evaluations.",
         "",
-        *table(["score of", "standard errors", "evaluations", "same decisions", "Jaccard", "met"], body),
+        *table(["score of", "sure", "evaluations", "same decisions", "Jaccard", "met"], body),
         "",
     ]
