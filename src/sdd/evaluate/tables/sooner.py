@@ -108,8 +108,8 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "",
         measured_by(part, "pictures"),
         "",
-        f"With `search_sure` (`sdd.beyond.sooner`) a search looks at {BATCH} pictures at a time until that share of its "
-        f"decisions (is t in S, is its score above ξ = 0?) is expected to stay as it is. Against a search of all "
+        f"With `search_sure` (`sdd.beyond.sooner`) a search looks at {BATCH} pictures at a time until that share of "
+        f"its decisions (is t in S, is its score above ξ = 0?) is expected to stay as it is. Against a search of all "
         f"{part['n']}, over {count} prompts: the share of its evaluations, of the {19 * count} decisions that are the "
         f"same, and the Jaccard index of the two S. The bar is at least {AGREES:.0%} of the decisions for at most "
         f"{SPARES:.0%} of the evaluations.",
