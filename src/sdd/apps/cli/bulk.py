@@ -23,6 +23,7 @@ from sdd.apps.cli.options import (
     GeneratorFile,
     Levels,
     Refine,
+    Registered,
     check_editors,
     check_folder,
     check_strengths,
@@ -63,6 +64,7 @@ def bulk(
     face: Face = "1",
     box: Box = None,
     blended: Blended = True,
+    registered: Registered = None,
     background: Background = "white",
     domain: DomainName = None,
     generator: GeneratorFile = None,
@@ -86,7 +88,7 @@ def bulk(
     from sdd.apps.bulk import run
     from sdd.apps.pictures import Wish
 
-    wish = Wish(strengths, wanted, refine, background, face, part, blended)
+    wish = Wish(strengths, wanted, refine, background, face, part, blended, registered)
     parts = {"generator": generator, "encoder": encoder, "crop": crop.value if crop else None}
     opener = partial(_open, [path.absolute() for path in editors], domain, parts)
     chosen = _engine(engine, device, workers, address)

@@ -65,6 +65,10 @@ Box = Annotated[str | None, typer.Option(help="Edit this part instead: left,top,
 Blended = Annotated[
     bool, typer.Option("--blend/--no-blend", help="Lay the edit into the picture at its own size; or draw it anew.")
 ]
+Registered = Annotated[
+    bool | None,
+    typer.Option("--register/--no-register", help="Find how a picture lies first; by default if it inverts badly."),
+]
 Background = Annotated[str, typer.Option(help="Colour behind transparent parts: a name or #rrggbb.")]
 ForceWords = Annotated[bool, typer.Option("--force", help="Take a prompt of which the teacher knows no word.")]
 
