@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from performance_page import put, where
 from torch import Tensor
 
 from sdd.apps.bulk import cluster, local, manifest, run
@@ -38,7 +39,7 @@ from sdd.editor import Edit
 from sdd.evaluate.machine import machine
 from sdd.io.files import write_text
 
-FIGURES, PAGE, PLOT = Path("docs/figures/bulk.json"), Path("docs/performance.md"), Path("docs/images/bulk-memory.png")
+FIGURES, PLOT = Path("docs/figures/bulk.json"), Path("docs/images/bulk-memory.png")
 SIDE = 16  # px of the pictures that cost nothing
 DRAWN = Wish(blended=False)
 AS_THEY_LIE = Wish(registered=False)  # what inverts badly is not looked at, as the networks alone do not
@@ -340,9 +341,9 @@ def keep(name: str, part: dict[str, Any]) -> None:
     print(json.dumps({key: value for key, value in part.items() if key != "curves"}, indent=1))
 
 
-def page(figures: dict[str, Any]) -> str:
+def section(figures: dict[str, Any]) -> list[str]:
     """The part of docs/performance.md that is about bulk edits."""
-    lines = ["## Bulk edits", ""]
+    lines: list[str] = []
     if found := figures.get("speed"):
         lines += [
             f"`python benchmarks/bulk.py speed EDITOR`, rounds: {found['rounds']}, {found['pictures']} avatars each, "
@@ -389,12 +390,7 @@ def page(figures: dict[str, Any]) -> str:
             f"![resident memory by pictures done]({PLOT.relative_to('docs')})",
             "",
         ]
-    return "\n".join(lines)
-
-
-def where(part: dict[str, Any]) -> str:
-    """Where and when it was measured."""
-    return f"{part['cpu']}, {part['cores']} cores, {part['date']}"
+    return lines
 
 
 def main() -> None:
@@ -421,10 +417,7 @@ def main() -> None:
     figures = json.loads(FIGURES.read_text("utf-8"))
     if "memory" in figures:
         plot(figures["memory"]["curves"])
-    text = PAGE.read_text("utf-8") if PAGE.exists() else "# Performance\n"
-    head, _, rest = text.partition("## Bulk edits")
-    after = rest.partition("\n## ")
-    write_text(PAGE, head.rstrip() + "\n\n" + page(figures) + (f"\n## {after[2]}" if after[1] else ""))
+    put("Bulk edits", section(figures))
 
 
 if __name__ == "__main__":
