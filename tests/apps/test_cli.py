@@ -30,8 +30,8 @@ from sdd.nets.mapper_kinds import build_mapper
 from toy import SIZE, STYLE_DIM, ToyTeacher, toy_domain
 
 COMMANDS = (
-    "search", "train", "edit", "compare", "methods", "show", "export", "studio", "sample", "demo", "words", "import",
-    "inspect", "models", "domain add", "domain list", "domain show", "domain remove", "bench people",
+    "search", "train", "edit", "bulk", "compare", "methods", "show", "export", "studio", "sample", "demo", "words",
+    "import", "inspect", "models", "domain add", "domain list", "domain show", "domain remove", "bench people",
     "bench submit", "eval",
 )  # fmt: skip
 QUICK = ("--domain", "toy", "--device", "cpu", "--set", "images=12", "--set", "hidden=16", "--set", "scale=2")
@@ -173,9 +173,13 @@ def test_many_pictures_of_another_kind_are_one_warning() -> None:
 
 
 def test_train_writes_an_editor_and_resumes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ("train", "more red", *QUICK, "--steps", "6", "--timesteps", "list:500", "--run", "r")
-    assert run(*arguments, "-o", "whole.safetensors").exit_code == 0
-    assert Editor.load("whole.safetensors").info.timesteps == [500]
+    arguments = ("train", "more red", *QUICK, "--steps", "6", "--timesteps", "500", "--run", "r")
+    result = run(*arguments, "-o", "whole.safetensors")
+    assert result.exit_code == 0 and "6 steps at t = 500 in" in result.stdout
+    said = Editor.load("whole.safetensors").info
+    assert said.timesteps == [500]
+    # How it went is said in plain words, and by the file.
+    assert "held-out pictures change" in result.stdout and {"changed", "area", "outside"} <= set(said.figures)
 
     def interrupted(self: ToyTeacher, *arguments: Any) -> Any:
         if Path("r2/checkpoint.pt").exists():
@@ -195,12 +199,12 @@ def test_train_writes_an_editor_and_resumes_to_the_same(monkeypatch: pytest.Monk
 
 
 def test_train_takes_a_configuration_file() -> None:
-    Path("c.toml").write_text('guidance = "sds"\nsteps = 2\nlr = 0.002\n')
-    arguments = ("train", "red", *QUICK, "--timesteps", "list:500,600", "--config", "c.toml", "--levels", "coarse")
+    Path("c.toml").write_text('guidance = "sds"\nsteps = 2\nlr = 0.002\ntimesteps = [500, 600]\n')
+    arguments = ("train", "red", *QUICK, "--config", "c.toml", "--levels", "coarse")
     result = run(*arguments, "--set", "lr=0.004")
     assert result.exit_code == 0, result.output
-    config = Editor.load("red.safetensors").info.config
-    assert config is not None
+    config, chosen = Editor.load("red.safetensors").info.config, Editor.load("red.safetensors").info.timesteps
+    assert config is not None and chosen == [500, 600] and "t = 500, 600 in" in result.stdout
     assert (config["guidance"], config["steps"], config["lr"], config["levels"]) == ("sds", 2, 0.004, ["coarse"])
 
 
@@ -682,10 +686,14 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert listed.stdout.strip().endswith("[]")
 
 
-def test_a_missing_editor_is_refused_before_anything_heavy_is_imported() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("edit", "x.png", "-e"), ("bulk", "x", "-o", "out", "-e"), ("show",), ("export", "--format", "onnx")],
+)
+def test_a_missing_editor_is_refused_before_anything_heavy_is_imported(arguments: tuple[str, ...]) -> None:
     heavy = "[m for m in ('torch', 'numpy', 'PIL') if m in sys.modules]"
     listed = f"import sys, atexit\natexit.register(lambda: print({heavy}))"
-    done = command("edit", "x.png", "-e", "gone.safetensors", before=listed)
+    done = command(*arguments, "gone.safetensors", before=listed)
     assert done.returncode == 2 and "gone.safetensors" in done.stderr and done.stdout.strip() == "[]"
 
 

@@ -102,6 +102,7 @@ class TestSearch:
         teacher, calls = Counting(), []
         search(teacher, images, "red", STEPS, batch=2, advance=calls.append)
         assert teacher.pictures == len(images) and sum(calls) == len(images) * len(STEPS)
+        assert max(calls) == 2, "progress is told after every batch"
 
     @pytest.mark.parametrize("batch", [1, 3, 64])
     def test_the_batch_size_changes_nothing(self, images, batch):

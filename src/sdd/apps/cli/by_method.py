@@ -99,7 +99,7 @@ def compare(
     parts = {"generator": generator, "encoder": encoder, "crop": crop.value if crop else None}
     given = {"teacher": teacher, "clip": clip, "ddpm": ddpm, "diffae": diffae, "instructed": instructed}
     place, models = _place(domain, device, parts, given)
-    _warn_of_words(prompt, place, teacher)
+    _check_words(prompt, place, teacher, force=True)
     images, broken = comparing.crops(sources, place)
     for sentence in broken:
         terminal.fail(sentence)
@@ -167,7 +167,7 @@ def find_method(
             fitted = kept.opened(file, place, models)[1]
         else:
             asked = check_prompt(str(prompt))
-            _warn_of_words(asked, place, given["teacher"])
+            _check_words(asked, place, given["teacher"], force=True)
             fitted = ready(name, asked, source_prompt, place, models, seed, report)
     return MethodEditing(place, fitted, value, seed)
 
@@ -181,7 +181,7 @@ def train_method(
     from sdd.io.progress import bars
 
     place, models = _place(domain, device, parts, given)
-    _warn_of_words(prompt, place, given["teacher"])
+    _check_words(prompt, place, given["teacher"], force)
     began = time.perf_counter()
     with bars(watched()) as report:
         train(method, prompt, source_prompt, place, models, out, seed, report, force)
@@ -200,11 +200,16 @@ def _place(
     return place, models_of(place, given, where)
 
 
-def _warn_of_words(prompt: str, place: Domain, teacher: str | None) -> None:
+def _check_words(prompt: str, place: Domain, teacher: str | None, force: bool) -> None:
+    """Warn of words that the embedded teacher does not know.
+
+    Raises:
+        SddError: it knows none of them, and it is not to be forced.
+    """
     from sdd.apps.words import check_words
     from sdd.domains.embedded import EMBEDDED
     from sdd.domains.words import embedded_vocabulary
 
     if place.name == EMBEDDED and teacher is None:
-        for sentence in check_words(prompt, embedded_vocabulary(), force=True):
+        for sentence in check_words(prompt, embedded_vocabulary(), force):
             terminal.warn(sentence)
