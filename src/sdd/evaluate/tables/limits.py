@@ -21,10 +21,11 @@ SEEN = (
     "brightness further than chroma. Bare arms and the neck's edge are blotched.",
     "**A hijab, an eyepatch and narrow frames come back badly.** The generator draws them softly to begin with, so "
     "that an edit near them shows it: an eyepatch turns into a blue lens, *angry* may take thin glasses off.",
-    "**What lies behind a lens shines through.** *Sunglasses* over heart eyes are tinted red, and *glasses* given to "
-    "somebody with sunglasses keep dark lenses.",
-    "**Mouths are soft.** A tongue leaves a pink tip, a moustache loses its lower edge, and a grimace of teeth on dark "
-    "skin becomes a brown blot: a mouth is some sixteen pixels wide, which is one of the teacher's latents.",
+    "**What lies behind a lens shines through.** *Sunglasses* over heart eyes are tinted red, closed eyes are faintly "
+    "seen; *glasses* redden pupils, and given to somebody with sunglasses they keep dark lenses.",
+    "**Mouths are soft.** A tongue leaves a pink tip and is a little magenta, a moustache loses its lower edge, dark "
+    "skin gets a speckled rim, and a grimace of teeth becomes a brown blot: a mouth is some sixteen pixels wide, which "
+    "is one of the teacher's latents. *Frowning* is a mouth in the teacher's language, so it moves no brows.",
     "**A beard is red-brown whatever the hair**, half transparent on pale faces: nothing in the prompt says otherwise.",
     "**Turning a head blurs clothes and long hair**, and colour prompts for clothes lose prints and leave a hood's "
     "strings behind.",
