@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from sdd.errors import SddError
+from sdd.errors import SddError, one_line
 from sdd.io.files import sha256_file
 from sdd.io.quiet import quiet_libraries
 
@@ -313,4 +313,4 @@ def _snapshot(hub: str) -> Path:
 
 def _short(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:160].rstrip(".") if lines else type(error).__name__
+    return one_line(lines[0], 300).rstrip(".") if lines else type(error).__name__

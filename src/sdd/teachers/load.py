@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sdd.device import pick_device
-from sdd.errors import SddError
+from sdd.errors import SddError, one_line
 from sdd.io.quiet import quiet_libraries
 from sdd.io.untrusted import containers
 from sdd.teachers.flow import Flux, StableDiffusion3
@@ -178,4 +178,4 @@ def _load_vae(name: str | Path) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+    return one_line((str(error).strip() or type(error).__name__).split("\n")[0], 300)
