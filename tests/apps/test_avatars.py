@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -73,6 +74,23 @@ def test_edited_pictures_are_whiter(edited: tuple[list[Avatar], torch.Tensor]) -
     sources, after = edited
     before = torch.stack([person.render() for person in sources])
     assert ((after - before).mean((1, 2, 3)) > 0).float().mean() >= 0.75
+
+
+def test_a_part_of_a_large_photo_is_edited_and_the_rest_is_exact(work: Path, editor: Path) -> None:
+    """An avatar of 600 px in a photo of 1024 x 768 with grain: what the editor leaves alone keeps its own values."""
+    random = np.random.default_rng(0)
+    photo = random.integers(90, 160, (768, 1024, 3)).astype(np.uint8)
+    person = people(16)[0].render(600)
+    photo[100:700, 300:900] = ((person + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(photo).save(work / "photo.png")
+    done = sdd("edit", "photo.png", "-e", editor, "-o", "photo-out.png", "--box", "300,100,900,700", cwd=work)
+    assert done.returncode == 0, done.stderr
+    edited = np.asarray(Image.open(work / "photo-out.png").convert("RGB"))
+    assert edited.shape == photo.shape
+    same = (edited == photo).all(-1)
+    inside = np.zeros_like(same)
+    inside[100:700, 300:900] = True
+    assert same[~inside].all() and 0.5 < same[inside].mean() < 0.99
 
 
 def test_white_hair_is_white_and_the_rest_is_kept(edited: tuple[list[Avatar], torch.Tensor]) -> None:
