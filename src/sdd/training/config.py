@@ -261,7 +261,7 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
         "offline": True,
         "images": 768,  # fewer, and an edit as small as a mouth is not learned at all
         "batch": 4,
-        "steps": 2400,
+        "steps": 3600,
         "lr": 2e-3,
         "ema_decay": 0.99,
         "outside_weight": 0.0,
