@@ -25,3 +25,13 @@ def test_libraries_are_silent_while_models_load(asked, heard):
     done = subprocess.run([sys.executable, "-c", SPEAK], capture_output=True, text=True, env=environment, check=True)
     assert done.stderr.count("noise") == heard
     assert done.stderr.count("trouble") == 1 and done.stderr.count("afterwards") == 1
+
+
+def test_a_method_that_loads_its_models_shows_no_bar_of_theirs(tmp_path):
+    """In a process of its own, as a user meets it: nothing but our own lines."""
+    load = "from sdd.teachers.instructed import load_instructed; from sdd.domains.embedded import embedded; "
+    load += "from pathlib import Path; load_instructed(Path(embedded().teacher).parent / 'instructed')"
+    for asked in ({}, {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}):
+        environment = {k: v for k, v in os.environ.items() if not k.endswith("_VERBOSITY")} | asked
+        done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, env=environment, check=True)
+        assert done.stdout == "" and done.stderr == ""

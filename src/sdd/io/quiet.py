@@ -17,15 +17,18 @@ _SPEAKERS = {
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """What transformers, diffusers and the hub's client say inside is dropped, errors excepted.
+    """What transformers, diffusers and the hub's client say inside is dropped, errors excepted, and so are their bars.
 
     Who has set a library's own variable, such as DIFFUSERS_VERBOSITY, hears it.
     """
     with ExitStack() as stack:
         for name, variable in _SPEAKERS.items():  # transformers first: importing diffusers makes it speak
-            if variable in os.environ:
+            if os.environ.get(variable, "error") != "error":  # which is what our commands set
                 continue
             speaker = import_module(name)
             stack.callback(speaker.set_verbosity, speaker.get_verbosity())
             speaker.set_verbosity_error()
+            if hasattr(speaker, "is_progress_bar_enabled") and speaker.is_progress_bar_enabled():
+                stack.callback(speaker.enable_progress_bar)
+                speaker.disable_progress_bar()
         yield

@@ -18,6 +18,7 @@ from torch import Tensor
 from sdd.domains.domain import Domain
 from sdd.domains.embedded import weights_folder
 from sdd.errors import SddError
+from sdd.io.quiet import quiet_libraries
 from sdd.io.readers.clip import load_clip
 from sdd.methods.models import Models
 from sdd.nets.clip_pixels import pixels
@@ -73,6 +74,7 @@ def text_distance(images: Tensor, text: Tensor) -> Tensor:
     return 1 - torch.cosine_similarity(images, text, dim=-1)
 
 
+@quiet_libraries()
 def load(name_or_path: str | Path) -> Clip:
     """A CLIP with its tokenizer, in float32.
 

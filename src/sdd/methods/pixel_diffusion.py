@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sdd.errors import SddError, guarded
+from sdd.io.quiet import quiet_libraries
 from sdd.io.readers.unet import SCHEDULE
 
 
@@ -91,6 +92,7 @@ class PixelDiffusion:
         return sum(p.numel() for p in self.net.parameters()) < 10_000_000
 
 
+@quiet_libraries()
 def load(name_or_path: str | Path) -> PixelDiffusion:
     """A model by hub id or folder of diffusers, or from a file of the original formats (`sdd.io.load`).
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdd.errors import SddError
+from sdd.io.quiet import quiet_libraries
 
 # Parts of the teacher's U-Net that stay as they are: they know what words and noise levels mean.
 KEPT = ("mid_block.", "time_embedding.", "add_embedding.")
@@ -48,6 +49,7 @@ def widened(unet: Any) -> Any:
     return unet
 
 
+@quiet_libraries()
 def of_teacher(teacher: str | Path, learned: str | Path | None = None) -> Any:
     """The pipeline made of a `StableDiffusionPipeline` folder and what was learned from pairs, in float32.
 
@@ -62,7 +64,7 @@ def of_teacher(teacher: str | Path, learned: str | Path | None = None) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    base = StableDiffusionPipeline.from_pretrained(str(teacher), safety_checker=None, torch_dtype=torch.float32)
+    base = StableDiffusionPipeline.from_pretrained(str(teacher), safety_checker=None).to(torch.float32)
     unet = widened(base.unet)
     if learned is not None:
         try:
@@ -93,6 +95,7 @@ def save_learned(path: Path, unet: nn.Module) -> None:
     write_bytes(path, save(tensors))
 
 
+@quiet_libraries()
 def load_instructed(name: str | Path, teacher: str | Path | None = None) -> Any:
     """A model that follows instructions, in float32 on the CPU.
 
