@@ -26,6 +26,11 @@ def one_line(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[: most * 3 // 5 - 3]} … {text[-(most * 2 // 5) :]}"
 
 
+def first_line(error: Exception, most: int = 300) -> str:
+    """The first line of what an error of a library says, at most `most` characters; its type where it says nothing."""
+    return one_line((str(error).strip() or type(error).__name__).split("\n")[0], most)
+
+
 class SddError(Exception):
     """Bad input, said in one sentence: what is wrong, what was expected, how to mend it.
 

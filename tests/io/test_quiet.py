@@ -27,11 +27,19 @@ def test_libraries_are_silent_while_models_load(asked, heard):
     assert done.stderr.count("trouble") == 1 and done.stderr.count("afterwards") == 1
 
 
-def test_a_method_that_loads_its_models_shows_no_bar_of_theirs(tmp_path):
+LOAD = """
+import os
+from pathlib import Path
+from sdd.domains.embedded import embedded
+from sdd.teachers.instructed import load_instructed
+for asked in ({}, {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}):  # our commands set the latter
+    os.environ.update(asked)
+    load_instructed(Path(embedded().teacher).parent / "instructed")
+"""
+
+
+def test_a_method_that_loads_its_models_shows_no_bar_of_theirs():
     """In a process of its own, as a user meets it: nothing but our own lines."""
-    load = "from sdd.teachers.instructed import load_instructed; from sdd.domains.embedded import embedded; "
-    load += "from pathlib import Path; load_instructed(Path(embedded().teacher).parent / 'instructed')"
-    for asked in ({}, {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}):
-        environment = {k: v for k, v in os.environ.items() if not k.endswith("_VERBOSITY")} | asked
-        done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, env=environment, check=True)
-        assert done.stdout == "" and done.stderr == ""
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_VERBOSITY")}
+    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "" and done.stderr == ""

@@ -79,6 +79,12 @@ def fail(sentence: str, code: int = BAD_INPUT) -> int:
     return code
 
 
+def one_voice() -> None:
+    """Of several processes that a launcher started for one command, let the first alone speak; SDD_DEBUG lets all."""
+    if os.environ.get("RANK", "0") != "0" and not os.environ.get("SDD_DEBUG"):
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 def warn(sentence: str) -> None:
     """Print one warning on standard error."""
     print(f"warning: {one_line(sentence, 2 * LONGEST)}", file=sys.stderr)

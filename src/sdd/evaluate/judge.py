@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from sdd.domains import avatars
 from sdd.domains.embedded import EMBEDDED, weights_folder
 from sdd.errors import SddError
+from sdd.io.quiet import quiet_libraries
 from sdd.nets.clip_pixels import pixels
 from sdd.nets.compact import AttributeClassifier
 
@@ -57,6 +58,7 @@ class Judge:
         self.attributes = tuple(classifier.heads)
 
     @classmethod
+    @quiet_libraries()
     def load(cls, folder: str | Path | None = None, device: torch.device | str = "cpu") -> Judge:
         """The shipped judge, or one from a folder with `attributes.safetensors` and, where there is one, `clip/`.
 

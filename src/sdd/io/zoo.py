@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from sdd.errors import SddError, one_line
+from sdd.errors import SddError, first_line
 from sdd.io.files import sha256_file
 from sdd.io.quiet import quiet_libraries
 
@@ -280,8 +280,8 @@ def _download(entry: Entry) -> Path:
     except Exception as error:  # the hub client raises many unrelated types: network, permission, missing file, disk
         other = f" or download {entry.url} by hand" if entry.url else ""
         raise SddError(
-            f"could not fetch {entry.name} from the hub repository {entry.hub} ({_short(error)}); try again{other}"
-            f" and put it at {entry.path}"
+            f"could not fetch {entry.name} from the hub repository {entry.hub} ({first_line(error).rstrip('.')}); try "
+            f"again{other} and put it at {entry.path}"
         ) from error
 
 
@@ -306,11 +306,6 @@ def _snapshot(hub: str) -> Path:
             return Path(snapshot_download(hub, allow_patterns=kept))
     except Exception as error:  # as above
         raise SddError(
-            f"could not fetch {hub} from the hub ({_short(error)}); check the name and the connection, "
+            f"could not fetch {hub} from the hub ({first_line(error).rstrip('.')}); check the name and the connection, "
             "or give a folder on this machine"
         ) from error
-
-
-def _short(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return one_line(lines[0], 300).rstrip(".") if lines else type(error).__name__

@@ -55,7 +55,7 @@ def distil(
         encode: (y, change, images) → their latents; by default E, a draw from the autoencoder's posterior.
         start: steps that were done before.
         share: of the pictures drawn for a step, those computed here; others are another process's, whose gradients the
-            optimiser averages with these (`sdd.training.crew`).
+            optimiser averages with these.
     """
     device = next(manipulator.learned.parameters()).device
     number, size = start, min(batch, len(sources))

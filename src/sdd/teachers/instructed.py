@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdd.errors import SddError
+from sdd.errors import SddError, first_line
 from sdd.io.quiet import quiet_libraries
 
 # Parts of the teacher's U-Net that stay as they are: they know what words and noise levels mean.
@@ -117,7 +117,7 @@ def load_instructed(name: str | Path, teacher: str | Path | None = None) -> Any:
             str(name), use_safetensors=True, safety_checker=None, feature_extractor=None, requires_safety_checker=False
         )
     except Exception as error:  # diffusers and the hub raise many kinds; a user needs one sentence
-        why = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+        why = first_line(error, 200)
         raise SddError(
             f"could not load {name} as a model that follows instructions ({why}); give a folder or a hub id such as "
             "timbrooks/instruct-pix2pix"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sdd.device import pick_device
-from sdd.errors import SddError, one_line
+from sdd.errors import SddError, first_line
 from sdd.io.quiet import quiet_libraries
 from sdd.io.untrusted import containers
 from sdd.teachers.flow import Flux, StableDiffusion3
@@ -47,8 +47,6 @@ def load_teacher(
         SddError: nothing there, not a diffusion pipeline, or one of an architecture that is not understood.
     """
     import diffusers
-    from diffusers.utils import logging
-    from transformers.utils import logging as transformers_logging
 
     from sdd.io import zoo
 
@@ -58,8 +56,6 @@ def load_teacher(
         path = Path(name := zoo.resolve(str(name)))
     if not path.exists() and not _HUB_ID.fullmatch(str(name)):
         raise SddError(f"there is no teacher at {name}; {_GIVE}")
-    logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
     try:
         if not path.exists():
             _check_hub("the teacher", str(name), "model_index.json")
@@ -82,7 +78,7 @@ def load_teacher(
     except SddError:
         raise
     except Exception as error:  # diffusers and the hub raise many kinds; a user needs one sentence
-        raise SddError(f"could not load the teacher {name} ({_first_line(error)}); {_GIVE}") from error
+        raise SddError(f"could not load the teacher {name} ({first_line(error)}); {_GIVE}") from error
     label = str(name) if vae is None else f"{name} with the autoencoder {vae}"
     return _KINDS[kind](label, pipeline, device, dtype, image_size)
 
@@ -122,7 +118,7 @@ def _check_hub(what: str, name: str, file: str) -> None:
         raise SddError(f"the hub's model {name} has no {file}, so that it cannot be {what}; {_GIVE}") from error
     except Exception as error:  # the network's own errors are of many kinds
         raise SddError(
-            f"{what} {name} is not here and the hub cannot be reached ({_first_line(error)}); connect to the network, "
+            f"{what} {name} is not here and the hub cannot be reached ({first_line(error)}); connect to the network, "
             f"or give a folder"
         ) from error
 
@@ -173,9 +169,5 @@ def _load_vae(name: str | Path) -> Any:
         return (diffusers.AutoencoderTiny if tiny else diffusers.AutoencoderKL).from_pretrained(str(name))
     except Exception as error:
         raise SddError(
-            f"could not load the autoencoder {name} ({_first_line(error)}); give a diffusers folder or a hub id"
+            f"could not load the autoencoder {name} ({first_line(error)}); give a diffusers folder or a hub id"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return one_line((str(error).strip() or type(error).__name__).split("\n")[0], 300)

@@ -30,9 +30,9 @@ from sdd.paper.timesteps import searches, timestep_set
 from sdd.teachers.load import load_teacher
 from sdd.teachers.protocol import Teacher
 from sdd.training.config import DistillConfig, departures
-from sdd.training.crew import Crew
 from sdd.training.run import Run, fingerprint, run_folder
 from sdd.training.train import Training, Watch
+from sdd.training.world import World
 
 Callback = Callable[[int, int, Mapping[str, float]], object]
 
@@ -100,18 +100,18 @@ def distill(
         if out is not None:
             editor.save(out)
         return editor
-    crew = Crew.join(place)
+    world = World.join(place)
     guide = _teacher(teacher or domain.teacher, place, settings)
     if not searches(settings.timesteps):
         timestep_set(None, settings.timesteps, guide.num_timesteps)  # a wrong list is said now, not after minutes
-    keeper = Run(folder if crew.first else None, card)
+    keeper = Run(folder if world.first else None, card)
     for word, near in unknown_content(prompt, guide):
         hint = f"; the nearest words it knows are {', '.join(near)}" if near else ""
         warnings.warn(f"the teacher does not know the word {word!r}{hint}", stacklevel=2)
     try:
-        with bars(progress and crew.first) if report is None else nullcontext(report) as told:
-            saved = crew.same(keeper.restore())
-            training = Training(prompt, domain, guide, settings, seed, saved, place, told, watch, crew)
+        with bars(progress and world.first) if report is None else nullcontext(report) as told:
+            saved = world.same(keeper.restore())
+            training = Training(prompt, domain, guide, settings, seed, saved, place, told, watch, world)
             whole = _drive(training, keeper, told, callback, watch)
             editor = Editor(training.result.learned, _info(training, domain, card, settings), domain)
     except KeyboardInterrupt as stop:
@@ -120,7 +120,7 @@ def distill(
     finally:
         keeper.close()
     for path in (finished if whole else None, out):
-        if path is not None and crew.first:
+        if path is not None and world.first:
             editor.save(path)
     return editor
 
@@ -142,7 +142,7 @@ def _drive(
         report(what, step, step if state.done else limit)
         if callback is not None:
             callback(step, limit, state.figures)
-        if watch is not None and training.crew.same(watch.stepped(training)) and not state.done:
+        if watch is not None and training.world.same(watch.stepped(training)) and not state.done:
             run.save(state.learner.dump())
             return False
         began = time.perf_counter()

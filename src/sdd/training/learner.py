@@ -14,7 +14,7 @@ from sdd.beyond.settle import Slope
 from sdd.beyond.steady import Outliers, average_of
 from sdd.manipulators.protocol import Manipulator
 from sdd.training.config import DistillConfig
-from sdd.training.crew import Crew
+from sdd.training.world import World
 
 EARLIEST = 30  # steps before which no training has settled, however little is held
 
@@ -64,18 +64,18 @@ def begun(
     random: torch.Generator,
     timesteps: list[int],
     hqs: dict[str, Any] | None,
-    crew: Crew,
+    world: World,
 ) -> Learner:
     """A learner at its first step; `power` is of the guidance's signal, where its unit is to be taken from it."""
     unit = 1.0 if power is None or not settings.normalise else unit_of(power)
-    return _learner(manipulator, settings, random, timesteps, hqs, unit, crew)
+    return _learner(manipulator, settings, random, timesteps, hqs, unit, world)
 
 
-def resumed(manipulator: Manipulator, settings: DistillConfig, saved: dict[str, Any], crew: Crew) -> Learner:
+def resumed(manipulator: Manipulator, settings: DistillConfig, saved: dict[str, Any], world: World) -> Learner:
     """The learner of a checkpoint, whose manipulator has been made again."""
     random = torch.Generator()
     random.set_state(saved["random"])
-    learner = _learner(manipulator, settings, random, saved["timesteps"], saved["hqs"], saved["unit"], crew)
+    learner = _learner(manipulator, settings, random, saved["timesteps"], saved["hqs"], saved["unit"], world)
     if learner.average is not None and saved["average"] is not None:
         learner.average.load_state_dict(saved["average"])
     learner.optimizer.load_state_dict(saved["optimizer"])
@@ -92,12 +92,12 @@ def _learner(
     timesteps: list[int],
     hqs: dict[str, Any] | None,
     unit: float,
-    crew: Crew,
+    world: World,
 ) -> Learner:
     learned = manipulator.learned
     optimizer = torch.optim.AdamW(learned.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     average = average_of(learned, settings.ema_decay) if settings.ema_decay > 0 else None
     slope = Slope(settings.settled, max(EARLIEST, settings.outside_warmup))
-    crew.average(optimizer)  # before anyone looks at the gradient
+    world.average(optimizer)  # before anyone looks at the gradient
     outliers = Outliers(optimizer, settings.max_gradient)
     return Learner(manipulator, average, optimizer, outliers, slope, random, timesteps, hqs, unit)

@@ -34,11 +34,11 @@ from sdd.paper.step import Guidance, Step
 from sdd.paper.timesteps import searches, timestep_set
 from sdd.teachers.protocol import Teacher
 from sdd.training.config import DistillConfig
-from sdd.training.crew import ALONE, Crew
 from sdd.training.learner import Learner, begun, resumed
 from sdd.training.making import again, first, probe_of, with_units
 from sdd.training.source import Source, source_of
 from sdd.training.teaching import distance_of, guidance_of, masks_of, terms_of
+from sdd.training.world import ALONE, World
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Training:
         saved: a checkpoint (`Learner.dump`) to go on from.
         report: told what is being prepared.
         watch: told of the search as it goes on.
-        crew: the processes that share it.
+        world: the processes that share it.
 
     Attributes:
         learner: what is learned so far.
@@ -93,10 +93,10 @@ class Training:
         device: torch.device,
         report: Report,
         watch: Watch | None = None,
-        crew: Crew = ALONE,
+        world: World = ALONE,
     ) -> None:
         self.prompt, self.teacher, self.settings, self.seed = prompt, teacher, settings, seed
-        self.device, self.crew = device, crew
+        self.device, self.world = device, world
         self.limit = settings.max_steps if settings.steps == "auto" else settings.steps
         probe = probe_of(domain, teacher, settings)
         self.source = source_of(domain, probe, teacher, settings, seed, report)
@@ -110,9 +110,9 @@ class Training:
             random = torch.Generator().manual_seed(seed)
             power = self._power(with_units(probe, self.source), guidance, timesteps, random)
             made, answered = first(domain, teacher, settings, self.source, power, random)
-            self.learner = begun(made, answered, settings, random, timesteps, hqs, crew)
+            self.learner = begun(made, answered, settings, random, timesteps, hqs, world)
         else:
-            self.learner = resumed(again(domain, teacher, settings, self.source, saved), settings, saved, crew)
+            self.learner = resumed(again(domain, teacher, settings, self.source, saved), settings, saved, world)
         self.manipulator = self.learner.manipulator
         factor = 1 / self.learner.unit if settings.normalise else 1.0
         self.draws = Draws(guidance, settings.draws, self.learner.random)
@@ -135,19 +135,21 @@ class Training:
             encode=self._encoder(probe, random),
         )  # fmt: skip
 
-    def _encoder(self, manipulator: Manipulator, random: torch.Generator, crew: Crew = ALONE) -> Callable[..., Tensor]:
-        """From a change and its pictures to the latents that the guidance is on; a crew draws as one process does."""
+    def _encoder(
+        self, manipulator: Manipulator, random: torch.Generator, world: World = ALONE
+    ) -> Callable[..., Tensor]:
+        """From a change and its pictures to the latents that the guidance is on; a world draws as one process does."""
 
         def encode(y: Prepared, change: Change, images: Tensor) -> Tensor:
             known = manipulator.latents(y, change)
             if known is not None:
                 return known
             sample = self.settings.sample_posterior
-            if crew.size == 1 or not sample:
+            if world.size == 1 or not sample:
                 return self.teacher.encode_image(images, sample, random)
-            whole = crew.size * len(images)
+            whole = world.size * len(images)
             noise = torch.randn(whole, *self.teacher.latent_shape, generator=random)
-            return self.teacher.encode_image(images, noise[crew.share(whole)])
+            return self.teacher.encode_image(images, noise[world.share(whole)])
 
         return encode
 
@@ -175,8 +177,8 @@ class Training:
         return distil(
             self.manipulator, self.source.prepared, self.teacher, self.guidance, self.timesteps, learner.optimizer,
             learner.random, terms=self.terms, batch=size, choose=ordered, strength=strength,
-            encode=self._encoder(self.manipulator, learner.random, self.crew), start=learner.step,
-            precision=partial(precision, self.device, settings.precision), share=self.crew.share(size),
+            encode=self._encoder(self.manipulator, learner.random, self.world), start=learner.step,
+            precision=partial(precision, self.device, settings.precision), share=self.world.share(size),
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[State]:
@@ -194,13 +196,13 @@ class Training:
             if learner.average is not None:
                 learner.average.update_parameters(self.manipulator.learned)
             with torch.no_grad():
-                change = math.sqrt(float(self.crew.mean(self.manipulator.size(step.change))))
+                change = math.sqrt(float(self.world.mean(self.manipulator.size(step.change))))
             assert strength.grad is not None, "the loss depends on the change"
-            slope.see(-float(self.crew.mean(strength.grad)) / change if change > 0 else 0.0)
+            slope.see(-float(self.world.mean(strength.grad)) / change if change > 0 else 0.0)
             settled = settings.normalise and slope.settled(step.number)
             learner.done = step.number >= self.limit or (settings.steps == "auto" and settled)
             parts = {"loss": step.loss, **step.terms}
-            means = self.crew.mean(torch.stack([part.detach() for part in parts.values()]))
+            means = self.world.mean(torch.stack([part.detach() for part in parts.values()]))
             figures = dict(zip(parts, means.tolist(), strict=True))
             figures |= {"gradient": outliers.last, "slope": slope.now, "change": change}
             yield State(learner, figures, learner.done)

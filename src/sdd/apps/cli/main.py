@@ -26,9 +26,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no sparklines gets question marks
-    if os.environ.get("RANK", "0") != "0" and not os.environ.get("SDD_DEBUG"):
-        # Of several processes that a launcher started, the first speaks for all.
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     # Importing torch makes a million objects that all stay: looking for garbage among them is a tenth of a start.
     gc.set_threshold(100_000)
     try:

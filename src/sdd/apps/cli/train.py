@@ -158,6 +158,7 @@ def train(
     ] = False,
 ) -> None:
     """Distil a prompt into an editor file. Ctrl-C keeps the last checkpoint; the same command resumes."""
+    terminal.one_voice()
     prompt, several = check_prompt(prompt), prompt.lower().endswith(".toml")
     path = out or Path("." if several else f"{slugged(prompt)}.safetensors")
     (check_folder if several else check_file)(path)
@@ -245,7 +246,7 @@ def _train(
     import sdd
     from sdd.apps.overwrite import existing, refuse_other
     from sdd.device import pick_device
-    from sdd.training.crew import Crew
+    from sdd.training.world import World
 
     checked = domain in (None, EMBEDDED) and teacher is None and parts["generator"] is None
     if checked:
@@ -267,7 +268,7 @@ def _train(
             prompt, place, teacher=guide, config=options, seed=seed, out=path, run=run or "auto", device=where,
             progress=watched(),
         )  # fmt: skip
-    if not Crew.join(where).first:  # the first process speaks for all
+    if not World.join(where).first:  # the first process speaks for all
         return
     seconds = time.perf_counter() - started
     editor = _checked_up(editor, path, guide, place, where)

@@ -110,7 +110,10 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "",
         "The kinds of network that an edit can be distilled into, each by its own defaults, at strength 1. Seconds to "
         "train the editor and, warm, to edit one picture of a batch; the other columns as under *Editors*, intervals "
-        "over people. Rows of each picture: source, strength 0, edit, counterfactual.",
+        "over people. Rows of each picture: source, strength 0, edit, counterfactual. Seen in them: `stylegan` is the "
+        "cleanest; `one-step` is soft and touches clothes; `image-to-image` whitens hair in patches, with grey, "
+        "rests of the old colour and haloes on dark backgrounds, though the judge reads it as white, and its smiles "
+        "are grey-lipped where teeth were.",
         "",
         *table(["manipulator", "prompt", "to train", "an edit", *(heading for _, heading in columns.values())], body),
         "",

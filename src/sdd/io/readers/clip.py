@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdd.errors import SddError
+from sdd.errors import SddError, first_line
 from sdd.io.checkpoints.weights import fill, refuse_unused, take
 from sdd.io.readers.unwrap import Read, bare, count, finite, width
 from sdd.io.untrusted import containers
@@ -112,7 +112,7 @@ def load_clip(name_or_path: str | Path) -> Read:
     try:
         net = CLIPModel.from_pretrained(str(name_or_path), use_safetensors=True).float().eval()
     except Exception as error:  # the hub's client and transformers raise many unrelated types
-        why = str(error).strip().split("\n")[0][:150]
+        why = first_line(error, 150)
         raise SddError(
             f"cannot load the CLIP {name_or_path} ({why}); give a hub id, a folder or a safetensors file"
         ) from error

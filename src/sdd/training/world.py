@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Crew:
+class World:
     """The processes of one training, and which of them this is.
 
     Attributes:
@@ -32,8 +32,8 @@ class Crew:
     rank: int = 0
 
     @classmethod
-    def join(cls, device: torch.device) -> Crew:
-        """The crew that a launcher started, or a crew of one."""
+    def join(cls, device: torch.device) -> World:
+        """The world that a launcher started, or a world of one."""
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
         from accelerate import PartialState
@@ -90,4 +90,4 @@ class Crew:
             gradient.copy_(part.view_as(gradient))
 
 
-ALONE = Crew()
+ALONE = World()

@@ -1,4 +1,4 @@
-"""What each process of `test_crew` does: train the toy domain; the first keeps run and editor."""
+"""What each process of `test_world` does: train the toy domain; the first keeps run and editor."""
 
 import sys
 

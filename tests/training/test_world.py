@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from crew_member import train
 from sdd.errors import SddError
-from sdd.training.crew import ALONE, Crew
+from sdd.training.world import ALONE, World
+from world_process import train
 
 
 def logged(folder):
@@ -20,14 +20,14 @@ def logged(folder):
 
 def test_shares_are_the_whole():
     assert ALONE.share(5) == slice(0, 5)
-    rows = [list(range(6))[Crew(3, rank).share(6)] for rank in range(3)]
+    rows = [list(range(6))[World(3, rank).share(6)] for rank in range(3)]
     assert rows == [[0, 1], [2, 3], [4, 5]]
     with pytest.raises(SddError, match=r"5 pictures a step cannot be shared equally by 2.*--set batch=4"):
-        Crew(2, 0).share(5)
+        World(2, 0).share(5)
 
 
 def test_two_processes_learn_what_one_learns(tmp_path):
-    member = Path(__file__).parents[1] / "crew_member.py"
+    member = Path(__file__).parents[1] / "world_process.py"
     # What `accelerate launch` starts on a machine with GPUs; on one without, it leaves several processes to MPI.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     two, one = tmp_path / "two", tmp_path / "one"
