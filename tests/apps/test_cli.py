@@ -703,6 +703,12 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert result.exit_code == 0 and f"Example: sdd {name}" in " ".join(result.stdout.split())
 
 
+def test_of_several_processes_the_first_speaks_for_all() -> None:
+    first, other = (command("train", " ", before=f"import os\nos.environ['RANK'] = '{rank}'") for rank in (0, 1))
+    assert first.returncode == other.returncode == 2
+    assert "the prompt is empty" in first.stderr and other.stderr == other.stdout == ""
+
+
 def test_full_disk_keeps_the_previous_file() -> None:
     # A limit on file sizes makes every larger write fail for real, as a full disk does.
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
