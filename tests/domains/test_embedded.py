@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from sdd.domains.embedded import weights_folder
+import torch
+
+from sdd.domains.embedded import embedded, weights_folder
 from sdd.teachers.load import load_teacher
 
 
@@ -40,3 +42,10 @@ def test_shipping_takes_paths_out(tmp_path, monkeypatch):
     forget_paths(tmp_path)
     assert json.loads((tmp_path / "unet" / "config.json").read_text()) == {"sample_size": 16}
     assert (tmp_path / "list.json").read_text() == "[1]"
+
+
+def test_fewer_avatars_are_the_first_of_more_and_are_told_without_drawing():
+    draw = embedded().draw
+    assert torch.equal(draw(2, 3, "train"), draw(4, 3, "train")[:2])
+    told = {draw.told(*people) for people in ((2, 3, "train"), (4, 3, "train"), (2, 4, "train"), (2, 3, "test"))}
+    assert len(told) == 4 and draw.told(2, 3, "train") in told

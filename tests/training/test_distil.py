@@ -417,6 +417,41 @@ def test_preparation_is_kept_and_found_by_content(tmp_path, monkeypatch):
     assert run("red", toy_domain(), "f")[0] == first
 
 
+def test_pictures_that_can_be_told_are_not_drawn_again(tmp_path, monkeypatch):
+    """A second prompt draws those that the search is taken on; other pictures are looked at anew."""
+    monkeypatch.setenv("SDD_HOME", str(tmp_path / "home"))
+    models = tmp_path / "teacher"
+    models.mkdir()
+    plain, asked = toy_domain().draw, []
+
+    class Told:
+        def __init__(self, name):
+            self.name = name
+
+        def __call__(self, n, seed, split):
+            asked.append(n)
+            return plain(n, seed + (self.name != "these"), split)
+
+        def told(self, n, seed, split):
+            return f"{self.name} {n} {seed} {split}"
+
+    def run(pictures, name):
+        teacher = ToyTeacher()
+        teacher.name = str(models)
+        asked.clear()
+        domain = replace(toy_domain(), draw=pictures)
+        options = QUICK | {"timesteps": "largest", "search_images": 4, "steps": 2, "strength": 1.0}
+        distill("red", domain, teacher=teacher, out=tmp_path / name, **options)
+        return list(asked)
+
+    assert run(Told("these"), "a") == [24]
+    assert run(Told("these"), "b") == [4]
+    assert run(Told("others"), "c") == [24]
+    run(plain, "d")
+    a, b, c, d = ((tmp_path / name).read_bytes() for name in "abcd")
+    assert a == b == d != c
+
+
 def test_a_callback_hears_of_every_step_and_may_stop(tmp_path):
     heard = []
     train(steps=3, callback=lambda step, total, figures: heard.append((step, total, math.isfinite(figures["loss"]))))

@@ -25,7 +25,9 @@ class Domain:
         name: what it is called.
         image_size: side S of its pictures, pixels.
         teacher: diffusers folder or hub id of the diffusion model that knows it.
-        draw: (n, seed, split) → at most n of its pictures, (n, 3, S, S) in [−1, 1]; split is "train" or "test".
+        draw: (n, seed, split) → at most n of its pictures, (n, 3, S, S) in [−1, 1]; split is "train" or "test". Fewer
+            of them are the first of more. It may have a method `told` of the same arguments: a short text that changes
+            when those pictures do, and is had sooner than they are.
         backbone: generator and encoder; None where there are none, as in a folder of pictures.
         identity: network that tells its people apart; None where there is none.
         expected_psnr: dB, what a picture of the domain inverts with; far below it is "not of the domain".
@@ -51,6 +53,11 @@ class Domain:
     def images(self, n: int, seed: int = 0, split: str = "train") -> Tensor:
         """At most `n` images of the domain, (n, 3, S, S) in [-1, 1]."""
         return self.draw(n, seed, split)
+
+    def told(self, n: int, seed: int = 0, split: str = "train") -> str | None:
+        """What tells `images` of the same arguments apart from others without drawing them; None if nothing does."""
+        tells: Callable[[int, int, str], str] | None = getattr(self.draw, "told", None)
+        return None if tells is None else tells(n, seed, split)
 
     @property
     def stylegan(self) -> Backbone:

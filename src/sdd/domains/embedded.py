@@ -65,7 +65,7 @@ def embedded() -> Domain:
         name=EMBEDDED,
         image_size=avatars.IMAGE_SIZE,
         teacher=str(folder / "teacher"),
-        draw=lambda n, seed, split: avatars.render(avatars.sample(n, seed, split)),
+        draw=avatars.Drawn(),
         backbone=Backbone(generator, encoder, mean, std, config["hash"]),
         identity=identity,
         expected_psnr=config.get("psnr"),

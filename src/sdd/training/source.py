@@ -70,20 +70,22 @@ def source_of(
             f"{domain.name!r} has no identity network; give one with --identity, or do without: --set identity=0"
         )
     count = domain.whole if settings.images == "all" else settings.images
-    images = domain.images(count, seed, "train") if domain.latents is None else None
     codes = None if domain.latents is None else domain.latents[:count]
-    given = images if images is not None else codes
-    if given is None or len(given) == 0:
-        raise SddError(f"the domain {domain.name!r} has no images to train on; give it some")
-    key = _key(given, domain, manipulator, teacher, settings)
+    told = domain.told(count, seed, "train") if codes is None else None
+    images = domain.images(count, seed, "train") if codes is None and told is None else None
+    key = _key(told or _told(domain, codes if images is None else images), domain, manipulator, teacher, settings)
     path = None if key is None else zoo.home() / "prepared" / f"{key}.safetensors"
     found = None if path is None else _load(path)
     if found is None:
+        if images is None and codes is None:
+            images = domain.images(count, seed, "train")
         found = _prepare(images, codes, domain, manipulator, teacher, settings, report)
         if path is not None:
             _keep(path, found)
     device = next(manipulator.learned.parameters()).device
-    pictures = (images if images is not None else found["drawn"])[: settings.search_images].to(device)
+    if images is None and codes is None:
+        images = domain.images(min(settings.search_images, count), seed, "train")
+    pictures = (found["drawn"] if images is None else images)[: settings.search_images].to(device)
     parts = {name[9:]: part.to(device) for name, part in found.items() if name.startswith("prepared.")}
     features = found.get("features")
     return Source(
@@ -134,19 +136,24 @@ def _prepare(
     return found
 
 
-def _key(
-    given: Tensor, domain: Domain, manipulator: Manipulator, teacher: Teacher, settings: DistillConfig
-) -> str | None:
-    """What the preparation depends on, in short; None where a teacher cannot be told by its files."""
+def _told(domain: Domain, given: Tensor | None) -> str:
+    """Pictures or codes by their content."""
+    if given is None or len(given) == 0:
+        raise SddError(f"the domain {domain.name!r} has no images to train on; give it some")
+    return hashlib.sha256(given.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _key(told: str, domain: Domain, manipulator: Manipulator, teacher: Teacher, settings: DistillConfig) -> str | None:
+    """What the preparation of what is `told` depends on, in short; None where a teacher cannot be told by its files."""
     seen = fingerprint(getattr(teacher, "name", ""))
     if seen is None:
         return None
-    digest = hashlib.sha256(given.detach().float().cpu().contiguous().numpy().tobytes())
+    digest = hashlib.sha256(told.encode())
     wants_identity = settings.identity > 0 and domain.identity is not None
     who = generator_hash(domain.identity) if wants_identity and domain.identity is not None else ""
     what = (
         manipulator.frozen_hash(), seen, teacher.image_size, who, settings.sample_posterior,
-        settings.search_images if domain.latents is not None else 0, 2,
+        settings.search_images if domain.latents is not None else 0, 3,
     )  # fmt: skip
     digest.update(repr(what).encode())
     return digest.hexdigest()[:32]

@@ -7,9 +7,9 @@ person.replace(hair_color="white").render()     the counterfactual: the exact ri
 
 from sdd.domains.avatars.avataaars import ATTRIBUTES, COLORS, IMAGE_SIZE, RANGES, SHAPES, values
 from sdd.domains.avatars.meaning import meaning, shows
-from sdd.domains.avatars.person import Avatar, draw, render, sample
+from sdd.domains.avatars.person import Avatar, Drawn, draw, render, sample
 
 __all__ = [
-    "ATTRIBUTES", "COLORS", "IMAGE_SIZE", "RANGES", "SHAPES", "Avatar", "draw", "meaning", "render", "sample", "shows",
-    "values",
+    "ATTRIBUTES", "COLORS", "IMAGE_SIZE", "RANGES", "SHAPES", "Avatar", "Drawn", "draw", "meaning", "render", "sample",
+    "shows", "values",
 ]  # fmt: skip

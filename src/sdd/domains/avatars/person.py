@@ -18,7 +18,10 @@ import io
 import json
 from dataclasses import dataclass, field, replace
 from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -216,3 +219,18 @@ def render(avatars: list[Avatar], size: int = IMAGE_SIZE) -> torch.Tensor:
     import torch
 
     return torch.stack([a.render(size) for a in avatars]) if avatars else torch.zeros(0, 3, size, size)
+
+
+class Drawn:
+    """`sample` and `render` in one: (n, seed, split) → (n, 3, S, S) in [-1, 1]."""
+
+    def __call__(self, n: int, seed: int, split: str) -> torch.Tensor:
+        return render(sample(n, seed, split))
+
+    def told(self, n: int, seed: int, split: str) -> str:
+        """What those pictures follow from: this package, what draws them, and which people they are."""
+        digest = sha256()
+        for file in sorted(Path(__file__).parent.glob("*.py")):
+            digest.update(file.read_bytes())
+        drawing = [f"{n} {version(n)}" for n in ("dicebear-core", "dicebear-styles", "resvg-py", "numpy", "pillow")]
+        return f"{digest.hexdigest()}, {', '.join(drawing)}: {n} people of seed {seed}, {split}"
