@@ -23,6 +23,7 @@ from sdd.apps.cli.main import app
 from sdd.domains import library
 from sdd.domains.domain import Domain
 from sdd.editor import Editor, EditorInfo
+from sdd.io import load
 from sdd.io.pictures.read import open_image, read_image
 from sdd.io.pictures.write import save_png
 from sdd.manipulators.protocol import Prepared
@@ -303,6 +304,12 @@ def test_import_makes_an_editor_of_a_published_mapper(monkeypatch: pytest.Monkey
     assert run("import", "clip.pt", "--domain", "toy").exit_code == 0
     clip = Editor.load("clip.safetensors").info
     assert clip.prompt == "a white mane" and clip.teacher.startswith("CLIP") and imported.info.teacher == ""
+    assert "--force" in refused("import", "clip.pt", "--domain", "toy")
+    decoder = {f"decoder.{name}": tensor for name, tensor in toy_domain().generator.state_dict().items()}
+    torch.save({"state_dict": styleclip | decoder, "opts": {"description": "a white mane"}}, "clip.pt")
+    assert load("clip.pt").warnings  # which are about the decoder that the editor leaves behind
+    assert run("import", "clip.pt", "--domain", "toy", "--force").exit_code == 0
+    assert Editor.load("clip.safetensors").info.notes == clip.notes
     mean = toy_domain().stylegan.latent_mean
     codes = mean + 0.1 * torch.randn(2, *mean.shape)
     edited = toy_domain().generator.synthesis(codes + 0.1 * mapper(codes)).clamp(-1, 1)

@@ -37,6 +37,7 @@ def import_(
     encoder: EncoderFile = None,
     identity: IdentityFile = None,
     crop: CropRule = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Turn a published mapper into an editor file."""
     path = out or Path(f"{mapper.stem}.safetensors")
@@ -44,6 +45,8 @@ def import_(
     said = None if prompt is None else check_prompt(prompt)
     if path.exists() and mapper.exists() and path.samefile(mapper):
         raise SddError(f"{path} is the file to import, which is not overwritten; name another with -o")
+    if path.exists() and not force:
+        raise SddError(f"{path} is there already; name another file with -o, or write over it with --force")
     from sdd.apps.imports import import_mapper, read_mapper
 
     found = read_mapper(mapper)
