@@ -204,7 +204,7 @@ class Editor:
                 (`sdd.beyond.blend`). Without, what comes back is drawn anew, (B, 3, S, S) at the manipulator's size,
                 as the paper does.
             registered: look for the pose (turn, size, place, side) in which a picture inverts, and lay the edit back
-                through it (`sdd.beyond.register`), a second each; None looks where one inverts far worse than the
+                through it (`sdd.beyond.register`), seconds each; None looks where one inverts far worse than the
                 domain's own, as `sdd edit` does.
 
         Raises:

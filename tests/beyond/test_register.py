@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sdd.beyond.pose import Pose, lay
-from sdd.beyond.register import CLEARLY, laid_psnr, registered_where
+from sdd.beyond.register import CLEARLY, SUSPECT, laid_psnr, registered_where
 from sdd.domains.avatars.truth import AVATARS
 from sdd.domains.embedded import embedded
 from sdd.evaluate.tables.framings import framed, redrawn
@@ -56,6 +56,23 @@ def test_a_known_framing_is_found_within_two_percent(domain, person, pose):
     assert abs(one.pose.right - pose.right) < 0.02 and abs(one.pose.down) < 0.02
     assert one.psnr > own - 1.5 and one.psnr > before + CLEARLY
     assert laid_psnr(redrawn(one.image[None], domain)[0], picture, one.pose) == pytest.approx(one.psnr, abs=0.1)
+
+
+def test_a_glance_tells_whose_framing_is_not_the_domains(domain):
+    """Of people who invert a little badly, those at 80 % of the size are registered unasked, and nobody else."""
+    people = AVATARS.people(5, 0, 4)[1:3]
+    assert not any(found(framed(person, Pose()), domain)[0] for person in people)
+    smaller = [found(framed(person, Pose(scale=0.8)), domain) for person in people]
+    assert all(domain.expected_psnr - SUSPECT < before < domain.expected_psnr for _, before in smaller)
+    assert all(abs(poses[0].pose.scale - 0.8) < 0.02 for poses, _ in smaller)
+
+
+def test_what_a_picture_lacks_is_guessed(domain):
+    """A fourth of a person outside the picture costs at most half a decibel of the rest."""
+    person = AVATARS.people(5, 0, 4)[3]
+    picture, pose = framed(person, Pose(down=0.25)), Pose(down=0.25)
+    one, upright = found(picture, domain)[0][0], redrawn(framed(person, Pose())[None], domain)[0]
+    assert one.psnr > laid_psnr(upright, picture, pose) - 0.5
 
 
 def test_noise_is_not_registered_unasked(domain):
