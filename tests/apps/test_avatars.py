@@ -49,12 +49,36 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("avatars")
 
 
+# What a newcomer's first command is, with fewer steps.
+TRAIN = ("train", "white hair", "-o", "white-hair.safetensors", "--steps", "40", "--run", "run")
+
+
 @pytest.fixture(scope="module")
-def editor(work: Path) -> Path:
-    """What a newcomer's first command makes, with fewer steps."""
-    done = sdd("train", "white hair", "-o", "white-hair.safetensors", "--steps", "40", cwd=work)
+def stopped(work: Path) -> tuple[int, str, list[str]]:
+    """That command after Ctrl-C at its first checkpoint: its exit code, what it said, and the files it left."""
+    command = [*TRAIN, "--set", "checkpoint_every=10"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sdd.apps.cli.main", *command], cwd=work, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A shell's background job ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    until = time.monotonic() + 150
+    while not (work / "run" / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said, sorted(str(path.relative_to(work)) for path in work.rglob("*.*"))
+
+
+@pytest.fixture(scope="module")
+def editor(work: Path, stopped: tuple[int, str, list[str]]) -> Path:
+    """What the same command makes then."""
+    done = sdd(*TRAIN, "--set", "checkpoint_every=10", cwd=work)
     assert done.returncode == 0, done.stderr
     assert "white-hair.safetensors" in done.stdout
+    steps = [json.loads(line)["step"] for line in (work / "run" / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 41))
     return work / "white-hair.safetensors"
 
 
@@ -195,26 +219,14 @@ def test_show_tells_what_was_trained(work: Path, editor: Path) -> None:
     assert facts["hqs"]["timesteps"] and facts["timesteps"] and facts["figures"]
 
 
-def test_control_c_keeps_the_checkpoint_and_the_same_command_resumes(work: Path) -> None:
-    command = ["train", "sunglasses", "-o", "s.safetensors", "--run", "run", "--steps", "5", "--timesteps", "list:600"]
-    command += ["--set", "checkpoint_every=1", "--set", "images=8"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sdd.apps.cli.main", *command], cwd=work, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # A shell's background job ignores Ctrl-C, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    until = time.monotonic() + 150
-    while not (work / "run" / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+def test_control_c_keeps_the_checkpoint_and_the_same_command_resumes(
+    stopped: tuple[int, str, list[str]], editor: Path
+) -> None:
+    code, said, left = stopped
+    assert code == 130, said
     assert "resume" in said and "run" in said and "Traceback" not in said
-    assert not (work / "s.safetensors").exists() and (work / "run" / "checkpoint.pt").exists()
-    done = sdd(*command, cwd=work)
-    assert done.returncode == 0, done.stderr
-    assert Editor.load(work / "s.safetensors").prompt == "sunglasses"
+    assert editor.name not in left and str(Path("run", "checkpoint.pt")) in left
+    assert Editor.load(editor).prompt == "white hair"
 
 
 def test_search_names_the_timesteps_and_words_outside_the_vocabulary(work: Path) -> None:

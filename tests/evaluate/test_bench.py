@@ -15,7 +15,7 @@ from sdd.apps.cli.main import app
 from sdd.domains import avatars
 from sdd.errors import SddError
 from sdd.evaluate import indicators
-from sdd.evaluate.bench import fig1, fig4, index, points, proxies, second, table1, table3, timesteps
+from sdd.evaluate.bench import encoding, fig1, fig4, index, points, proxies, second, table1, table3, timesteps
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.costs import CALLS, Cost, calls_of, cost_rows, real_sizes
 from sdd.evaluate.bench.experiment import Experiment, Size, claim, command, find, write
@@ -291,6 +291,17 @@ def test_ratios_need_both():
     assert second.ratio(rows, "train") == 5 and math.isnan(second.ratio(rows[:1], "train"))
     missing = second.claims([{"second": "effdiff", "why": "no model"}])
     assert all(c["holds"] is None and "recipes/ddpm.py" in c["why"] for c in missing)
+
+
+def test_what_effdiff_rests_on_is_read_off_its_own_timestep():
+    back = [
+        {"t0": t0, "encoding": way, "psnr": [x, x + 1]}
+        for t0, way, x in ((350, encoding.NOTHING, 20.0), (350, "40 steps", 30.0), (100, encoding.NOTHING, 50.0))
+    ]
+    seen = [{"t0": 350, "blurred alike": [0.9, 0.8], "one blurred": [0.1, 0.2]}]
+    less, alike, one = second.kept(back, seen)
+    assert less["value"] == pytest.approx(10) and less["holds"] is False
+    assert alike["value"] == pytest.approx(0.85) and alike["holds"] and one["holds"]
 
 
 def test_every_name_is_an_experiment():
