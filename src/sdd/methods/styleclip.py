@@ -144,7 +144,7 @@ class Options:
 
 
 PUBLISHED = Options(50_000, 2, 0.5, 1.0, 0.8, 0.1, "LevelsMapper", False)
-DEFAULT = Options(120, 8, 0.013, 1.0, 0.02, 0.1, "levels", True)
+DEFAULT = Options(160, 8, 0.05, 1.0, 0.02, 0.1, "levels", True)
 KNOB = Knob("strength", 1.0, (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5), "what the mapper's change is multiplied by")
 
 

@@ -115,8 +115,8 @@ def optimise(
 STEPS, INITIAL, IDENTITY = 60, 0.1, 0.0
 KNOB = Knob(
     "l2",
-    0.002,
-    (0.1, 0.03, 0.008, 0.004, 0.002, 0.001, 0.0005),
+    0.001,
+    (0.03, 0.008, 0.004, 0.002, 0.001, 0.0005, 0.00025),
     "what a squared change of the code costs: less, and the edit goes further",
 )
 

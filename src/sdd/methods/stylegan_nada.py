@@ -191,7 +191,7 @@ def between(frozen: Generator, trained: Generator, share: float) -> Generator:
 # Of the domain
 
 STEPS, BATCH, PICTURES = 100, 4, 64
-DEFAULT = Adapting(lr=0.01, strengths=False)
+DEFAULT = Adapting(lr=0.03, strengths=False)
 KNOB = Knob(
     "adaptation", 1.0, (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5), "how far the weights go from the frozen generator"
 )
