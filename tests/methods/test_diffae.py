@@ -111,6 +111,9 @@ def tiny():
 class Eye:
     """A CLIP whose features are the mean colour."""
 
+    def to(self, device):
+        return self
+
     def features(self, images):
         return F.pad(images.mean((2, 3)) + 2, (0, 1))
 
@@ -139,7 +142,7 @@ def test_a_classifier_that_knows_the_prompt_is_asked():
         tiny(), 16, torch.zeros(16), torch.ones(16), classifier, ("mouth=smile", "hair_color=white")
     )
     fitted = diffae.METHOD.fit("a person with white hair", "", None, Models({"diffae": lambda: auto}))
-    assert torch.equal(fitted.direction, classifier.classifier.weight[1])
+    assert torch.equal(fitted.direction, classifier.classifier.weight[1]) and fitted.steps == diffae.SMALL
     with pytest.raises(SddError, match="needs a CLIP"):
         diffae.METHOD.fit("sunglasses", "", toy_domain(), Models({"diffae": lambda: auto}))
     with pytest.raises(SddError, match="--diffae"):

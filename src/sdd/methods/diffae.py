@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from sdd.errors import SddError
 from sdd.io.progress import Report, silent
+from sdd.methods.clip import clip_of
 from sdd.methods.models import Models
 from sdd.methods.protocol import Card, Fitted, Knob, Method
 from sdd.nets.diffae import DiffAE, LatentClassifier
@@ -43,6 +44,7 @@ TOTAL = 1000
 RATE, DECAY = 1e-3, 0.9999  # of the classifier's Adam, and of its moving average
 SEEN = 512  # pictures of the domain that a direction from text is found on
 BATCH = 16
+PUBLISHED, SMALL = (250, 100), (50, 50)  # steps of encoding and of rendering; SMALL of networks to try things with
 
 
 # --- Both codes ------------------------------------------------------------------------------------------------------
@@ -286,6 +288,10 @@ class Autoencoder:
         config = {"net": self.net.config(), "size": self.size, "classes": list(self.classes)}
         return save({k: v.half().contiguous() for k, v in tensors.items()}, {"diffae": json.dumps(config)})
 
+    def small(self) -> bool:
+        """Whether it has fewer than ten million weights: a network to try things with."""
+        return sum(p.numel() for p in self.net.parameters()) < 10_000_000
+
     def predict(self, x: Tensor, t: int, code: Tensor) -> Tensor:
         """Noise, as the functions of this file ask for it."""
         noise: Tensor = self.net(x, t, code)
@@ -361,12 +367,13 @@ class DiffusionAutoencoder(Method):
     """DiffAE.
 
     Args:
-        steps: of encoding and of rendering. published: encode and render as the authors' code does.
+        steps: of encoding and of rendering; None for `PUBLISHED`, and `SMALL` where the network has fewer than ten
+            million weights. published: encode and render as the authors' code does.
     """
 
     card = CARD
 
-    def __init__(self, steps: tuple[int, int] = (250, 100), published: bool = False) -> None:
+    def __init__(self, steps: tuple[int, int] | None = None, published: bool = False) -> None:
         self.steps, self.published = steps, published
 
     def fit(
@@ -386,8 +393,9 @@ class DiffusionAutoencoder(Method):
             SddError: no autoencoder, or an attribute that no classifier knows and no CLIP to find it with.
         """
         auto = _embedded(domain) if models is None else Autoencoder.of(models.get("diffae", CARD.name))
+        steps = self.steps or (SMALL if auto.small() else PUBLISHED)
         if learned is not None:
-            return Moving(auto, learned["direction"], learned["mean"], learned["std"], self.steps, self.published)
+            return Moving(auto, learned["direction"], learned["mean"], learned["std"], steps, self.published)
         mean, std = auto.mean, auto.std
         row = _row(auto, prompt)
         images = codes = None
@@ -402,9 +410,9 @@ class DiffusionAutoencoder(Method):
             direction = auto.classifier.classifier.weight[row].detach()
         else:
             assert images is not None and codes is not None
-            clip = (models or Models()).get("clip", CARD.name)
+            clip = clip_of(domain, models, CARD.name)
             direction = _seen(clip, images, (codes - mean) / std, source_prompt, prompt)
-        return Moving(auto, direction, mean, std, self.steps, self.published)
+        return Moving(auto, direction, mean, std, steps, self.published)
 
 
 def _embedded(domain: Domain) -> Autoencoder:
