@@ -151,10 +151,10 @@ CARDS = (
         "A transformers `CLIPModel` (arXiv 2103.00020) on 64×64 pictures with the captions' "
         "vocabulary, for methods that "
         "steer by CLIP.",
-        ("python -m recipes.clip --which embedded",),
+        ("python -m recipes.data --count 24000", "python -m recipes.clip --which embedded --count 24000"),
         "clip-embedded",
         (),
-        "Knows the words of its captions only.",
+        "Knows the words of its captions only, and takes some mouths for others (clip/README.md).",
     ),
     Card(
         "Diffusion model in pixel space",
@@ -182,7 +182,7 @@ CARDS = (
         ("diffae.safetensors",),
         "DiffAE (arXiv 2111.15640): pictures 64×64 → codes of 128 numbers and noise, and back, with the codes' "
         "statistics and a linear classifier of every value of every attribute.",
-        ("python -m recipes.data", "python -m recipes.diffae"),
+        ("python -m recipes.data --count 24000", "python -m recipes.diffae --count 24000"),
         "diffae",
         (),
         "Background and pose lie partly in the noise, which edits leave alone.",

@@ -92,7 +92,7 @@ def edited(codes: Tensor, boundary: Tensor, alphas: Tensor) -> Tensor:
 
 # Of the domain
 
-PICTURES = 4  # at which channels are looked at
+PICTURES = 6  # at which channels are looked at
 STATISTICS = 256  # pictures of which the channels' mean and standard deviation are taken
 MORE_THAN = 20  # channels that an automatic beta leaves
 KNOB = Knob("alpha", 4.0, (0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0), "how far along the direction the code goes")
