@@ -30,9 +30,10 @@ from sdd.manipulators.inversion import psnr
 Redraw = Callable[[Tensor], Tensor]  # pictures (K, 3, S, S) in [-1, 1] → the same encoded and drawn, not clamped
 
 # dB below what the domain's pictures invert with, from which on a picture is glanced at as its size and side go (one in
-# six of the domain's own), and in all directions (one in fifty).
-DOUBTFUL, SUSPECT = 4.0, 8.0
-CLEARLY = 1.5  # dB a pose must win for its picture to be searched, and to be kept
+# six of the domain's own), in all directions (one in fifty), and searched whatever a glance says.
+DOUBTFUL, SUSPECT, FAR = 4.0, 8.0, 9.5
+CLEARLY = 1.5  # dB a pose must win to be kept, and at a glance
+HINT = 1.0  # dB that a few poses far apart must win for more to be tried
 FOREIGN = 11.0  # dB below the domain's own: what inverts no better anywhere is no picture of the domain
 LAID = Blending(feather=0.02)  # beyond the drawing nothing of the person goes on, as it does beside a crop
 NEAREST = (*(Pose(turn=turn) for turn in (0.0, 90.0, -180.0, -90.0)), Pose(mirrored=True))
@@ -97,14 +98,15 @@ def registered_where(
 
 @torch.no_grad()
 def promising(picture: Tensor, quality: float, redraw: Redraw, expected: float | None) -> bool:
-    """Whether a picture (3, S, S) that inverts with `quality` dB inverts clearly better from one of a few other poses.
-
-    One that inverts as its domain does is not looked at.
+    """Whether a picture (3, S, S) that inverts with `quality` dB is worth a search: by how far that is below what its
+    domain inverts with, and by whether it inverts better from one of a few other poses.
     """
     if expected is None or quality > expected - DOUBTFUL:
         return False
-    poses = GLANCE if quality > expected - SUSPECT else (*NEAREST, *_further(Pose()))
-    return max(seen.psnr for seen in _Look(picture, redraw).at(poses)) > quality + CLEARLY
+    look = _Look(picture, redraw)
+    if quality > expected - SUSPECT:
+        return max(seen.psnr for seen in look.at(GLANCE)) > quality + CLEARLY
+    return quality < expected - FAR or look.coarse(expected, quality + CLEARLY)[0].psnr > quality + HINT
 
 
 def laid_psnr(drawing: Tensor, picture: Tensor, pose: Pose) -> float:

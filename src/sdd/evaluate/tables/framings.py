@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sdd.beyond.pose import Pose, lay
-from sdd.beyond.register import CLEARLY, DOUBTFUL, promising, registered_where
+from sdd.beyond.register import CLEARLY, DOUBTFUL, FAR, promising, registered_where
 from sdd.domains.avatars.truth import AVATARS
 from sdd.domains.embedded import embedded
 from sdd.evaluate.command import OUT, PICTURES, N, Out, Pictures, Quick, Seed, app, finish
@@ -146,7 +146,7 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "person, and all compared over the pixels that the picture has of the person. Medians over people, dB; what "
         "is lost is the median of the differences. Registered: `--register`; a pose is kept that inverts "
         f"{CLEARLY:g} dB better. Unasked, a picture that inverts {DOUBTFUL:g} dB below the domain's mean is glanced at "
-        "from a few poses, and registered where one of these wins as much.",
+        f"from a few poses, and searched where one of these wins; one {FAR:g} dB below is searched at once.",
         "",
         *table(head, rows),
         "",
