@@ -357,7 +357,7 @@ def section(figures: dict[str, Any]) -> list[str]:
             "networks": "networks alone: encode, draw unedited, draw edited",
             "editor": "the editor called in a loop, tensors in memory",
             "engine": "`sdd bulk --no-register`, from file to file",
-            "looking": "`sdd bulk`, which looks at what inverts badly, a second each",
+            "looking": "`sdd bulk`, which registers what inverts badly",
         }
         for name, rates in found["rates"].items():
             clock, computing = (statistics.median(rate[i] for rate in rates) for i in (0, 1))
