@@ -22,7 +22,10 @@ from sdd.evaluate.bench.experiment import Experiment, Size, claim, command, find
 from sdd.evaluate.bench.names import NAMES
 from sdd.evaluate.bench.points import Curve, bootstrap, chosen, common, curves, reach
 from sdd.evaluate.judge import Judge
+from sdd.manipulators.inversion import psnr
+from sdd.methods.effdiff import noise_of
 from sdd.methods.models import Models
+from sdd.methods.pixel_diffusion import PixelDiffusion
 from sdd.methods.protocol import Fitted, Knob
 from sdd.nets.compact import AttributeClassifier
 from sdd.training.config import DistillConfig
@@ -291,6 +294,31 @@ def test_ratios_need_both():
     assert second.ratio(rows, "train") == 5 and math.isnan(second.ratio(rows[:1], "train"))
     missing = second.claims([{"second": "effdiff", "why": "no model"}])
     assert all(c["holds"] is None and "recipes/ddpm.py" in c["why"] for c in missing)
+
+
+def test_encodings_of_a_network_that_sees_no_noise():
+    """Inversion and back is the identity; of one shot of noise all of it is left, magnified as x̂₀ has it."""
+    abar = torch.linspace(0.999999, 0.1, 1000)
+    network = PixelDiffusion(Silent(), abar, 32)
+    images = 0.4 * torch.rand(2, 3, 32, 32) - 0.2
+    there = SimpleNamespace(images=images, counterfactuals=[x[None] for x in images])
+    bench = SimpleNamespace(models=SimpleNamespace(get=lambda role, who: network), subjects=lambda *asked: there)
+    exact = encoding._back(bench, {"encoding": "40 steps", "t0": 200, "n": 2})
+    assert min(exact["psnr"]) > 100
+    once = encoding._back(bench, {"encoding": encoding.NOTHING, "t0": 20, "n": 2})
+    added = ((1 - abar[20]) / abar[20]).sqrt() * noise_of(1, images, 0)
+    assert once["psnr"] == pytest.approx(psnr((images + added).clamp(-1, 1), images).tolist(), abs=0.01)
+
+
+class Silent(torch.nn.Module):
+    """A U-Net that predicts no noise."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, t):
+        return SimpleNamespace(sample=self.weight * x)
 
 
 def test_what_effdiff_rests_on_is_read_off_its_own_timestep():

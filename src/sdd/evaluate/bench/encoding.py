@@ -16,12 +16,12 @@ from sdd.manipulators.inversion import psnr
 from sdd.methods.ddim import at, decode, estimate, invert, noised, steps
 from sdd.methods.directional import unit
 from sdd.methods.effdiff import noise_of
+from sdd.methods.pixel_diffusion import PixelDiffusion
 from sdd.methods.tuned import fitting
 from sdd.nets.clip_views import nada_view
 
 if TYPE_CHECKING:
     from sdd.methods.clip import Clip
-    from sdd.methods.pixel_diffusion import PixelDiffusion
 
 T0 = (100, 200, 300, 350, 400, 500)
 NOTHING, INVERTED, DECODED = "one shot of noise", 40, 6  # the published numbers of steps
@@ -37,7 +37,7 @@ def encodings(bench: Bench, n: int) -> Rows:
 
 @torch.no_grad()
 def _back(bench: Bench, cell: Cell) -> Cell:
-    network: PixelDiffusion = bench.models.get("ddpm", "effdiff")
+    network = PixelDiffusion.of(bench.models.get("ddpm", "effdiff"))
     images, t0 = fitting(_people(bench, "white hair", cell["n"])[0], network.size), cell["t0"]
     if cell["encoding"] == NOTHING:
         state = noised(images, noise_of(1, images, 0), at(network.abar, t0))
@@ -57,7 +57,7 @@ def directions(bench: Bench, texts: tuple[str, ...], n: int) -> Rows:
 
 @torch.no_grad()
 def _cosines(bench: Bench, cell: Cell) -> Cell:
-    network: PixelDiffusion = bench.models.get("ddpm", "effdiff")
+    network = PixelDiffusion.of(bench.models.get("ddpm", "effdiff"))
     clip: Clip = bench.models.get("clip", "effdiff")
     before, after = (fitting(x, network.size) for x in _people(bench, cell["directions"], cell["n"]))
     noise, now = noise_of(1, before, 0), at(network.abar, cell["t0"])
