@@ -132,9 +132,11 @@ def moved_against(images: Tensor, loss: Callable[[Tensor], Tensor], most: float,
     return images + length * gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None].clamp_min(1e-12)
 
 
-def read_first(net: Any, pixels: np.ndarray, held: int, steps: int, lr: float, seed: int) -> None:
-    """Teach the picture tower to read: from a roughened picture to the attributes of the person."""
-    truth = {k: torch.from_numpy(v).to(device()) for k, v in labels(len(pixels)).items()}
+def read_first(
+    net: Any, pixels: np.ndarray, truth: dict[str, Tensor], held: int, steps: int, lr: float, seed: int
+) -> None:
+    """Teach the picture tower to read: from a roughened picture to the attributes of the person, `truth`."""
+    truth = {k: v.to(device()) for k, v in truth.items()}
     heads = nn.Linear(net.config.projection_dim, sum(HEADS.values())).to(device())
     towers = ((net.vision_model, 1.0), (net.visual_projection, 1.0), (heads, 1.0))
     optimizer = muon.Muon(muon.groups(*towers), lr, betas=(0.9, 0.98), weight_decay=0.1)
@@ -180,11 +182,11 @@ def main() -> None:
     pixels = load(args.count)
     captions = Captions(tokenizer, len(pixels))
     held = min(1000, len(pixels) // 4)
-    known = {k: torch.from_numpy(v) for k, v in labels(len(pixels) if shape["asked"] else held).items() if k in WORDED}
+    known = {k: torch.from_numpy(v) for k, v in labels(len(pixels) if shape["asked"] else held).items()}
     truth = {k: known[k][:held] for k in ASKED}
     net = build(args.which, tokenizer).to(device())
     if shape["reading"]:
-        read_first(net, pixels, held, shape["reading"], args.lr, seed)
+        read_first(net, pixels, known, held, shape["reading"], args.lr, seed)
     average = Average(net, 0.998)
     optimizer = muon.Muon(muon.groups((net, 1.0)), args.lr, betas=(0.9, 0.98), weight_decay=0.1)
 
@@ -199,9 +201,8 @@ def main() -> None:
         right = [known[a][torch.from_numpy(index)].to(images.device) for a in asked]
         with autocast():
             read = embed_texts(net, captions.draw(index, stream)).float()
-            if asked:
-                texts = [wording(a, v, stream) for a in asked for v in avatars.values(a)]
-                words = embed_texts(net, captions.tokens(texts)).float()
+            texts = [wording(a, v, stream) for a in asked for v in avatars.values(a)]
+            words = embed_texts(net, captions.tokens(texts)).float() if texts else None
 
         def loss_of(images: Tensor, read: Tensor, words: Tensor | None) -> Tensor:
             with autocast():
@@ -217,9 +218,9 @@ def main() -> None:
 
         if shape["against"]:
             images = roughened(images, stream)
-            fixed = read.detach(), words.detach()
+            fixed = read.detach(), None if words is None else words.detach()
             images = moved_against(images, lambda x: loss_of(x, *fixed), shape["against"], stream)
-        loss = loss_of(images, read, words if asked else None)
+        loss = loss_of(images, read, words)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)

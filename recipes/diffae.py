@@ -34,7 +34,7 @@ CLASSIFIER_STEPS, CLASSIFIER_BATCH = 4000, 32
 
 
 def build() -> DiffAE:
-    """The network, untrained: 4 M values, few of them where pictures are large and every one costs most."""
+    """The network, untrained: 4.8 M values, few of them where pictures are large and every one costs most."""
     return DiffAE(
         first=32, channels=[32, 32, 96, 128], blocks=1, attention=[2], encoder_channels=[32, 32, 64, 96, 128],
         encoder_blocks=1, encoder_attention=[2], code=CODE, time=128,

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from sdd.errors import SddError
 from sdd.io.progress import Report, silent
 from sdd.methods.clip import clip_of
-from sdd.methods.models import Models
+from sdd.methods.models import Models, is_small
 from sdd.methods.protocol import Card, Fitted, Knob, Method
 from sdd.nets.diffae import DiffAE, LatentClassifier
 from sdd.nets.resize import resize
@@ -291,7 +291,7 @@ class Autoencoder:
 
     def small(self) -> bool:
         """Whether it has fewer than ten million weights: a network to try things with."""
-        return sum(p.numel() for p in self.net.parameters()) < 10_000_000
+        return is_small(self.net)
 
     def predict(self, x: Tensor, t: int, code: Tensor) -> Tensor:
         """Noise, as the functions of this file ask for it."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdd.errors import SddError
 from sdd.training.run import fingerprint
+
+if TYPE_CHECKING:
+    from torch import nn
 
 OPTIONS = {
     "teacher": ("a text-to-image diffusion model", "--teacher"),
@@ -48,3 +51,8 @@ class Models:
         """What tells this model from another: of its file or folder, or its name; "" where there is none."""
         name = self.names.get(role, "")
         return fingerprint(name) or name
+
+
+def is_small(net: nn.Module) -> bool:
+    """Whether a network has fewer than ten million weights: one to try things with."""
+    return sum(weight.numel() for weight in net.parameters()) < 10_000_000

@@ -16,6 +16,7 @@ from torch import Tensor
 from sdd.errors import SddError, guarded
 from sdd.io.quiet import quiet_libraries
 from sdd.io.readers.unet import SCHEDULE
+from sdd.methods.models import is_small
 
 
 class PixelDiffusion:
@@ -89,7 +90,7 @@ class PixelDiffusion:
 
     def small(self) -> bool:
         """Whether it has fewer than ten million weights: a network to try things with."""
-        return sum(p.numel() for p in self.net.parameters()) < 10_000_000
+        return is_small(self.net)
 
 
 @quiet_libraries()
