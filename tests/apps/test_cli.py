@@ -519,7 +519,7 @@ def test_prompts_of_which_the_teacher_knows_no_word() -> None:
         text = refused(*arguments)
         assert "no word" in text and "--force" in text
     quick = (*QUICK, "--steps", "1", "--timesteps", "list:500")
-    bare = ("--guidance", "sds", "--set", "mask=false", "--set", "outside_weight=0")  # a mask of nothing is refused too
+    bare = ("--guidance", "sds", "--set", "outside_weight=0")  # a mask of nothing is refused too
     result = run("train", "purple", "--teacher", "toy", *quick, *bare, "--force")
     assert result.exit_code == 0, result.output
     result = run("train", "make it purple red", "--teacher", "toy", *quick)

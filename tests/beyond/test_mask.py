@@ -127,4 +127,4 @@ def test_the_edit_stays_inside_the_mask():
         change = (edit.images - edit.unedited).square().mean((0, 1, 2))
         return float(change[: len(change) // 4].sum() / change.sum())
 
-    assert share(mask=True, outside_weight=8.0) > 1.2 * share(mask=False, outside_weight=0.0)
+    assert share(outside_weight=8.0) > 1.2 * share(outside_weight=0.0)

@@ -105,7 +105,7 @@ def test_training_asks_the_teacher_at_the_timesteps_that_have_descended():
             asked.append(int(t.max()))
             return super().predict_noise(latents, t, condition)
 
-    options = {**QUICK, "timesteps": "random", "descend": 1.0, "steps": 40, "mask": False, "strength": 1.0}
+    options = {**QUICK, "timesteps": "random", "descend": 1.0, "steps": 40, "strength": 1.0}
     distill("red", toy_domain(), teacher=Listening(), **options)
     assert max(asked[:10]) > 800 and max(asked[-4:]) < 100
 
@@ -373,7 +373,7 @@ def test_checkpoint_holds_tensors_only(tmp_path):
 
 
 def test_the_file_says_what_in_it_is_not_the_papers(red):
-    assert red.info.preset == "default" and {"guidance", "mask", "units"} <= set(red.info.departures)
+    assert red.info.preset == "default" and {"guidance", "outside", "units"} <= set(red.info.departures)
     paper = train(config="paper", steps=1, images=4, identity=0, timesteps="list:500").info
     changed = ["guidance", "mapper", "identity", "pace"]  # by scale, rate, identity and steps
     assert paper.preset == "paper" and paper.departures == changed

@@ -1,7 +1,7 @@
 """What is ours beside the paper, one departure a file, each handed to `sdd.paper` as a guidance, a term or a schedule.
 
     guidances   csd, dds, pds, asd instead of the paper's sds
-    mask        teach only where the prompt means something, hold the rest (DiffEdit)
+    mask        where the prompt means something (DiffEdit): the rest is held, or not taught
     held        hold a change of latents or pixels, where no generator keeps it small
     descent     timesteps sink while training
     offline     latents descend first, and a network is regressed on what they become

@@ -1,6 +1,6 @@
 """Where a prompt asks for a change: the mask of DiffEdit (Couairon et al., arXiv 2210.11427, step 1), kept soft.
 
-The guidance is listened to inside it, and the picture is held outside it.
+The picture is held outside it (`Outside`), or the guidance is listened to inside it alone (`Masked`).
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class DistillConfig(BaseModel):
     latent_weight: float = Field(default=0.1, ge=-100, le=100)  # published mappers: factor on their output
 
     # what keeps the edit close to its source
-    mask: bool = True  # listen to the guidance only where the prompt means something: DiffEdit's mask, kept soft
+    mask: bool = False  # listen to the guidance only where the prompt means something: DiffEdit's mask, kept soft
     mask_saturation: float = Field(default=0.5, gt=0, le=1)  # share of the largest difference where the mask is one
     mask_sharpness: float = Field(default=5.0, gt=0, le=100)  # power of 1 - mask that weighs what lies outside
     outside_weight: float = Field(
@@ -259,6 +259,7 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "image-to-image": STEADY
     | {
         "offline": True,
+        "mask": True,
         "images": 768,  # fewer, and an edit as small as a mouth is not learned at all
         "batch": 4,
         "steps": 3600,
@@ -277,8 +278,10 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
 # its own file of `sdd.beyond`; the benchmark's `ablation` measures what each buys.
 DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
     "guidance": (("guidance", "scale", "fidelity"), "delta denoising score instead of score distillation"),
-    "mask": (("mask",), "the guidance is listened to only where the prompt means something"),
-    "outside": (("outside_weight", "outside_warmup", "shown_weight"), "the picture is held outside that place"),
+    "outside": (
+        ("outside_weight", "outside_warmup", "shown_weight"),
+        "the picture is held where the prompt means little",
+    ),
     "descent": (("descend",), "timesteps sink while training"),
     "search": (
         ("search_gradient", "search_scale", "search_weighted", "search_images", "search_sure"),
@@ -298,6 +301,7 @@ KIND_DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
         ("lr_warmup", "schedule", "ema_decay", "max_gradient", "sample_posterior"),
         "rates that rise and fall, averaged weights, outliers held down, no draw from the posterior",
     ),
+    "mask": (("mask",), "the guidance is listened to only where the prompt means something"),
     "offline": (
         ("offline",),
         "not Algorithm 1: guidance moves latents, and the manipulator is regressed on what they become",
