@@ -41,8 +41,8 @@ from sdd.io.files import write_text
 
 FIGURES, PLOT = Path("docs/figures/bulk.json"), Path("docs/images/bulk-memory.png")
 SIDE = 16  # px of the pictures that cost nothing
-DRAWN = Wish(blended=False)
-AS_THEY_LIE = Wish(registered=False)  # what inverts badly is not looked at, as the networks alone do not
+DRAWN = Wish(blend=False)
+AS_THEY_LIE = Wish(register=False)  # what inverts badly is not looked at, as the networks alone do not
 MIB = 2**20
 
 
@@ -58,7 +58,7 @@ class Exchange:
 
     def edit(
         self, images: Tensor, strength: float | Sequence[float] = 1.0, levels: Sequence[str] | None = None,
-        batch: int | None = None, refine: int = 0, *, identity: bool = True, registered: bool | None = False,
+        batch: int | None = None, refine: int = 0, *, identity: bool = True, register: bool | None = False,
     ) -> Edit:  # fmt: skip
         """See `sdd.apps.pictures.Edits`."""
         time.sleep(self.seconds * len(images))

@@ -24,7 +24,7 @@ class Cheap:
     def __init__(self, seconds=0.0, deadly=False):
         self.seconds, self.deadly = seconds, deadly
 
-    def edit(self, images, strength=1.0, levels=None, batch=None, refine=0, *, identity=True, registered=False):
+    def edit(self, images, strength=1.0, levels=None, batch=None, refine=0, *, identity=True, register=False):
         if levels:
             raise SddError("unknown level")
         time.sleep(self.seconds * len(images))

@@ -61,15 +61,15 @@ def test_file_round_trip_is_byte_for_byte(kind, tmp_path, images):
     read = Editor.load(tmp_path / "a.safetensors", toy_domain())
     read.save(tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert read.info == made.info and torch.equal(read(images, blended=False), made(images, blended=False))
+    assert read.info == made.info and torch.equal(read(images, blend=False), made(images, blend=False))
 
 
 @pytest.mark.parametrize("kind", ["levels", "stylespace", "SingleMapper"])
 def test_strength_zero_draws_the_inversion(kind, images):
     domain = toy_domain()
     inverted = domain.generator.synthesis(domain.encoder(images)).clamp(-1, 1)
-    assert torch.equal(editor(kind)(images, strength=0, blended=False), inverted)
-    assert not torch.allclose(editor(kind)(images, strength=1, blended=False), inverted)
+    assert torch.equal(editor(kind)(images, strength=0, blend=False), inverted)
+    assert not torch.allclose(editor(kind)(images, strength=1, blend=False), inverted)
 
 
 def test_strength_is_linear_in_the_code(images):
@@ -77,7 +77,7 @@ def test_strength_is_linear_in_the_code(images):
     codes = encode(images, domain.stylegan)
     for s in (-0.5, 0.3, 1.0, 2.0):
         wanted = domain.generator.synthesis(codes + s * 1.25 * e.learned(codes)).clamp(-1, 1)
-        torch.testing.assert_close(e(images, strength=s, blended=False), wanted)
+        torch.testing.assert_close(e(images, strength=s, blend=False), wanted)
 
 
 def test_levels_add_up(images):
@@ -86,27 +86,25 @@ def test_levels_add_up(images):
     delta = e.learned(codes)
     delta[:, 4:] = 0
     wanted = domain.generator.synthesis(codes + delta).clamp(-1, 1)
-    torch.testing.assert_close(e(images, levels=["coarse"], blended=False), wanted)
-    assert torch.equal(e(images, levels=["coarse", "medium", "fine"], blended=False), e(images, blended=False))
-    assert torch.equal(e(images, levels=[], blended=False), e(images, strength=0, blended=False))
+    torch.testing.assert_close(e(images, levels=["coarse"], blend=False), wanted)
+    assert torch.equal(e(images, levels=["coarse", "medium", "fine"], blend=False), e(images, blend=False))
+    assert torch.equal(e(images, levels=[], blend=False), e(images, strength=0, blend=False))
 
 
 def test_any_size_and_number_of_images(images):
     e = editor()
-    assert e(images[:0], blended=False).shape == (0, 3, 32, 32)
+    assert e(images[:0], blend=False).shape == (0, 3, 32, 32)
     wide = torch.rand(2, 3, 50, 70) * 2 - 1
-    assert e(wide, blended=False).shape == (2, 3, 32, 32) and e(wide).shape == wide.shape
-    torch.testing.assert_close(e(images, batch=2, blended=False), e(images, blended=False))
+    assert e(wide, blend=False).shape == (2, 3, 32, 32) and e(wide).shape == wide.shape
+    torch.testing.assert_close(e(images, batch=2, blend=False), e(images, blend=False))
 
 
 def test_composition_adds_changes(images):
     domain, a, b = toy_domain(), editor(seed=1), editor(seed=2)
     codes = encode(images, domain.stylegan)
     wanted = domain.generator.synthesis(codes + 0.5 * a.learned(codes) - 2 * b.learned(codes)).clamp(-1, 1)
-    torch.testing.assert_close(Editor.compose([a, b])(images, [0.5, -2.0], blended=False), wanted)
-    torch.testing.assert_close(
-        Editor.compose([b, a])(images, blended=False), Editor.compose([a, b])(images, blended=False)
-    )
+    torch.testing.assert_close(Editor.compose([a, b])(images, [0.5, -2.0], blend=False), wanted)
+    torch.testing.assert_close(Editor.compose([b, a])(images, blend=False), Editor.compose([a, b])(images, blend=False))
     assert torch.equal(Editor.compose([a])(images), a(images))
 
 
@@ -117,16 +115,14 @@ def test_composition_of_both_spaces(images):
     changes = b.learned(g.styles(codes))
     styles = [x + y for x, y in zip(g.styles(codes + a.learned(codes)), changes, strict=True)]
     wanted = g.synthesis_from_styles(styles).clamp(-1, 1)
-    torch.testing.assert_close(Editor.compose([a, b])(images, blended=False), wanted)
+    torch.testing.assert_close(Editor.compose([a, b])(images, blend=False), wanted)
 
 
 def test_edit_reports_the_inversion(images):
     domain = toy_domain()
     edit = editor().edit(images)
-    assert (
-        torch.equal(edit.images, editor()(images, blended=False)) and edit.psnr.shape == (5,) and edit.identity is None
-    )
-    assert torch.equal(edit.unedited, editor()(images, strength=0, blended=False))
+    assert torch.equal(edit.images, editor()(images, blend=False)) and edit.psnr.shape == (5,) and edit.identity is None
+    assert torch.equal(edit.unedited, editor()(images, strength=0, blend=False))
     torch.testing.assert_close(edit.psnr, psnr(edit.unedited, images))
     noise = editor().edit(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).round() * 2 - 1)
     said = domain_warning(float(noise.psnr), domain)
@@ -137,13 +133,13 @@ def test_edit_reports_the_inversion(images):
 def test_bad_calls_are_refused(images):
     e = editor()
     with pytest.raises(SddError, match="unknown level 'huge'"):
-        e(images, levels=["huge"], blended=False)
+        e(images, levels=["huge"], blend=False)
     with pytest.raises(SddError, match="strength"):
         e(images, strength=float("nan"))
     with pytest.raises(SddError, match=r"\(B, 3, H, W\)"):
-        e(images[0], blended=False)
+        e(images[0], blend=False)
     with pytest.raises(SddError, match="3 strengths"):
-        Composition([e])(images, [1, 2, 3], blended=False)
+        Composition([e])(images, [1, 2, 3], blend=False)
     with pytest.raises(SddError, match="no editor"):
         Editor.compose([])
 

@@ -131,7 +131,7 @@ def test_of_a_photo_the_part_is_edited_that_the_domain_knows():
 
 
 def test_drawn_anew_a_picture_has_the_manipulators_size():
-    result = editor()(drawn("RGBA"), blended=False)
+    result = editor()(drawn("RGBA"), blend=False)
     assert result.size == (SIZE, SIZE) and result.mode == "RGB"
 
 
@@ -146,7 +146,7 @@ def test_precision_is_the_users(images, dtype):
     torch.testing.assert_close(result.float(), e(given_.float()), atol=1e-2, rtol=0)
     noise = torch.rand(2, 3, 40, 48, dtype=torch.float64) * 2 - 1
     assert torch.equal(e(noise.to(dtype), strength=0), noise.to(dtype))
-    assert e(given_, blended=False).dtype == dtype
+    assert e(given_, blend=False).dtype == dtype
     e.edit(given_)
 
 
@@ -233,7 +233,7 @@ def test_a_sum_of_editors_is_their_composition(images):
 
 def test_encode_and_draw_are_the_call_in_two_steps(images, pictures):
     e = editor()
-    torch.testing.assert_close(e.draw(e.encode(images), 0.5), e(images, strength=0.5, blended=False))
+    torch.testing.assert_close(e.draw(e.encode(images), 0.5), e(images, strength=0.5, blend=False))
     y = e.encode(pictures)
     assert len(y) == 5
     each = [0.0, 1.0, 2.0, 0.5, -1.0]

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from sdd import card, editor_file, given, strengths
-from sdd.beyond.blend import DEFAULT, blend
+from sdd.beyond.blend import DEFAULT
+from sdd.beyond.blend import blend as lay_in
 from sdd.beyond.pose import Pose
 from sdd.beyond.register import LAID, Registered, laid_psnr, registered_where
 from sdd.device import pick_device
@@ -187,8 +188,8 @@ class Editor:
         strength: Strength = 1.0,
         levels: Sequence[str] | None = None,
         batch: int | None = None,
-        blended: bool = True,
-        registered: bool | None = False,
+        blend: bool = True,
+        register: bool | None = False,
     ) -> Any:
         """Edited images, of the kind that was handed in.
 
@@ -200,18 +201,18 @@ class Editor:
                 tensor (B,) for one for each picture.
             levels: which of coarse, medium, fine to change; None for all that were trained.
             batch: images at a time; None for what fits a few hundred megabytes.
-            blended: lay the edit into the picture, at its own size, whatever was not edited equal bit for bit
+            blend: lay the edit into the picture, at its own size, whatever was not edited equal bit for bit
                 (`sdd.beyond.blend`). Without, what comes back is drawn anew, (B, 3, S, S) at the manipulator's size,
                 as the paper does.
-            registered: look for the pose (turn, size, place, side) in which a picture inverts, and lay the edit back
+            register: look for the pose (turn, size, place, side) in which a picture inverts, and lay the edit back
                 through it (`sdd.beyond.register`), seconds each; None looks where one inverts far worse than the
                 domain's own, as `sdd edit` does.
 
         Raises:
             SddError: unknown level, strength that is not finite, images of another shape or range (integers, or floats
-                of 0 to 255), a picture that cannot be read, or `registered` where there is nothing to register by.
+                of 0 to 255), a picture that cannot be read, or `register` where there is nothing to register by.
         """
-        return Composition([self])(images, [strength], levels, batch, blended, registered)
+        return Composition([self])(images, [strength], levels, batch, blend, register)
 
     def encode(self, images: Images, batch: int | None = None) -> Prepared:
         """Pictures, of any kind that can be edited, as the manipulator has them (for StyleGAN: codes); see `draw`."""
@@ -236,7 +237,7 @@ class Editor:
         refine: int = 0,
         progress: Progress | None = None,
         identity: bool = True,
-        registered: bool | None = False,
+        register: bool | None = False,
     ) -> Edit:
         """The edit as the manipulator draws it, with the unedited pictures and how close they come.
 
@@ -244,9 +245,9 @@ class Editor:
             refine: steps by which a manipulator that inverts comes closer to each picture.
             progress: called with (images done, images in all).
             identity: whether identities are to be compared too; costs two passes through that network.
-            registered: as in a call; what is drawn is upright, and `Edit.poses` says where it belongs.
+            register: as in a call; what is drawn is upright, and `Edit.poses` says where it belongs.
         """
-        return Composition([self]).edit(images, [strength], levels, batch, refine, progress, identity, registered)
+        return Composition([self]).edit(images, [strength], levels, batch, refine, progress, identity, register)
 
     @staticmethod
     def compose(editors: Sequence[Editor]) -> Composition:
@@ -377,23 +378,23 @@ class Composition:
         strength: Strengths = 1.0,
         levels: Sequence[str] | None = None,
         batch: int | None = None,
-        blended: bool = True,
-        registered: bool | None = False,
+        blend: bool = True,
+        register: bool | None = False,
     ) -> Any:
         """Edited images; as `Editor.__call__`, with one strength for all editors or a list of one for each, either of
         which may be a tensor (B,) of one for each picture.
         """
         parsed = self.strengths(strength)
         strengths.check_count(parsed, given.count(images))
-        if registered and (not blended or self.crop is not None):
-            why = "is drawn anew" if not blended else f"is cut out by the rule {self.crop!r}"
-            raise SddError(f"a picture that {why} cannot be registered too; leave registered=True out")
+        if register and (not blend or self.crop is not None):
+            why = "is drawn anew" if not blend else f"is cut out by the rule {self.crop!r}"
+            raise SddError(f"a picture that {why} cannot be registered too; leave register=True out")
 
         def edit(part: Tensor, at: Sequence[int], laid: bool) -> tuple[Tensor, Opened]:
-            opened = self.open(part, batch, registered if laid and self.crop is None else False)
+            opened = self.open(part, batch, register if laid and self.crop is None else False)
             return opened(strengths.of(parsed, at), levels, laid), opened
 
-        return given.edited(images, edit, self.crop, self.image_size, blended)
+        return given.edited(images, edit, self.crop, self.image_size, blend)
 
     def __add__(self, other: Editor | Composition) -> Composition:
         """All editors as one."""
@@ -406,11 +407,11 @@ class Composition:
         return self.open(given.squares(images, self.crop, self.image_size), batch, False).prepared
 
     @torch.no_grad()
-    def open(self, images: Tensor, batch: int | None = None, registered: bool | None = False) -> Opened:
+    def open(self, images: Tensor, batch: int | None = None, register: bool | None = False) -> Opened:
         """Images (B, 3, H, W) in [-1, 1] ready to be edited at several strengths; what is common to these is done once.
 
         Args:
-            registered: as in a call; done when an edit is first laid into the images.
+            register: as in a call; done when an edit is first laid into the images.
 
         Raises:
             SddError: images of another shape.
@@ -421,7 +422,7 @@ class Composition:
         squares = images
         if images.shape[-2] != images.shape[-1] and len(images):
             squares = torch.stack([square(image, "pad") for image in images])
-        return Opened(self, images, reduce(squares.to(self.device), side), batch, registered)
+        return Opened(self, images, reduce(squares.to(self.device), side), batch, register)
 
     @torch.no_grad()
     def edit(
@@ -433,7 +434,7 @@ class Composition:
         refine: int = 0,
         progress: Progress | None = None,
         identity: bool = True,
-        registered: bool | None = False,
+        register: bool | None = False,
     ) -> Edit:
         """Edited images, and the same unedited; as `Editor.edit`."""
         self._check(images)
@@ -445,7 +446,7 @@ class Composition:
             if progress is not None:
                 progress(done, len(images))
 
-        opened = Opened(self, images, images, batch, registered, told if refine <= 0 else None)
+        opened = Opened(self, images, images, batch, register, told if refine <= 0 else None)
         y, unedited, seen = opened.placed
         if refine > 0:
             pieces = list[Prepared]()
@@ -530,15 +531,15 @@ class Opened:
 
     def __init__(
         self, editors: Composition, images: Tensor, squares: Tensor, batch: int | None = None,
-        registered: bool | None = False, told: Callable[[int], None] | None = None,
+        register: bool | None = False, told: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
-        if registered and kinds.needs(editors.editors[0].kind) != "generator":
+        if register and kinds.needs(editors.editors[0].kind) != "generator":
             raise SddError(
                 f"the manipulator {editors.editors[0].kind} keeps the picture as it is, so that nothing tells how it "
-                f"lies; leave --register (registered=True) out"
+                f"lies; leave --register (register=True) out"
             )
         self.editors, self.images, self.squares, self.batch = editors, images, squares, batch
-        self.registered = registered
+        self.register = register
         size, pieces = batch or editors.manipulator.batch_size(), list[Prepared]()
         for part in squares.split(size):
             pieces.append(editors.manipulator.prepare(part))
@@ -554,12 +555,12 @@ class Opened:
     @cached_property
     def found(self) -> dict[int, Registered]:
         """Where the pictures lie that invert clearly better in another pose, by number."""
-        if self.registered is False or kinds.needs(self.editors.editors[0].kind) != "generator":
+        if self.register is False or kinds.needs(self.editors.editors[0].kind) != "generator":
             return {}
         expected = None if self.editors.domain is None else self.editors.domain.expected_psnr
         before = psnr(self.unedited, self.squares)
         redraw = partial(self.editors.redraw, batch=self.batch)
-        return registered_where(self.squares, before, redraw, expected, always=bool(self.registered))
+        return registered_where(self.squares, before, redraw, expected, always=bool(self.register))
 
     @property
     def poses(self) -> tuple[Pose | None, ...]:
@@ -578,18 +579,18 @@ class Opened:
         return again.prepared, again.unedited, seen
 
     @torch.no_grad()
-    def __call__(self, strength: Strengths = 1.0, levels: Sequence[str] | None = None, blended: bool = True) -> Tensor:
+    def __call__(self, strength: Strengths = 1.0, levels: Sequence[str] | None = None, blend: bool = True) -> Tensor:
         """Edited images; see `Editor.__call__`."""
         strengths = self.editors.strengths(strength)
-        if not blended:
+        if not blend:
             return self.editors.draw(self.prepared, strengths, levels, self.batch)
         if not any(strengths) or len(self.images) == 0:
             return self.images.clone()
         prepared, unedited, _ = self.placed
         edited = self.editors.draw(prepared, strengths, levels, self.batch).to(self.images)
         if not self.found:
-            return blend(self.images, edited, unedited.to(self.images))
+            return lay_in(self.images, edited, unedited.to(self.images))
         height, width = self.images.shape[-2:]
         quads = [None if pose is None else pose.quad(width, height) for pose in self.poses]
         each = zip(self.images, edited, unedited.to(self.images), quads, strict=True)
-        return torch.stack([blend(*one, DEFAULT if one[-1] is None else LAID) for one in each])
+        return torch.stack([lay_in(*one, DEFAULT if one[-1] is None else LAID) for one in each])

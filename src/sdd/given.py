@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from PIL.Image import Image as Picture
 from torch import Tensor
 
-from sdd.beyond.blend import blend
+from sdd.beyond.blend import blend as lay_in
 from sdd.errors import SddError, guarded
 from sdd.io.pictures.crop import crop, drawn_in, quads
 from sdd.io.pictures.read import flattened, open_layers, parse_colour
@@ -53,7 +53,7 @@ class Ready(Protocol):
 Edit = Callable[[Tensor, Sequence[int], bool], tuple[Tensor, Ready]]
 
 
-def edited(images: Images, edit: Edit, rule: str | None, size: int, blended: bool) -> Any:
+def edited(images: Images, edit: Edit, rule: str | None, size: int, blend: bool) -> Any:
     """Edit what was handed in, and give back the same kind.
 
     Args:
@@ -61,7 +61,7 @@ def edited(images: Images, edit: Edit, rule: str | None, size: int, blended: boo
         edit: edits a batch of one size.
         rule: which part of a picture is edited (`sdd.io.pictures.crop`); None for all of it. Tensors are taken whole.
         size: side S of the pictures drawn.
-        blended: lay the edit into each picture; else it comes back as it is drawn, at its size.
+        blend: lay the edit into each picture; else it comes back as it is drawn, at its size.
 
     Raises:
         SddError: something else was handed in, or a picture that cannot be read.
@@ -69,14 +69,14 @@ def edited(images: Images, edit: Edit, rule: str | None, size: int, blended: boo
     if isinstance(images, Tensor):
         check(images)
         whole = images.float()
-        result = edit(whole, range(len(images)), blended)[0].to(images.device)
+        result = edit(whole, range(len(images)), blend)[0].to(images.device)
         if result.shape != images.shape:
             return result.to(images.dtype)
         return torch.where(result == whole, images, result.to(images.dtype))  # float32 would round doubles
     if not isinstance(images, list | tuple):
-        return _edited(_listed(images), 0, edit, rule, size, blended)[0]
+        return _edited(_listed(images), 0, edit, rule, size, blend)[0]
     starts = range(0, len(images), AT_ONCE)
-    parts = (_edited(images[start : start + AT_ONCE], start, edit, rule, size, blended) for start in starts)
+    parts = (_edited(images[start : start + AT_ONCE], start, edit, rule, size, blend) for start in starts)
     return [picture for part in parts for picture in part]
 
 
@@ -168,10 +168,10 @@ def _seen(before: Picture, rule: str | None, size: int) -> tuple[Tensor, NDArray
     return crop(before, quad, rule, size), quad
 
 
-def _edited(given: Pictures, first: int, edit: Edit, rule: str | None, size: int, blended: bool) -> list[Picture]:
+def _edited(given: Pictures, first: int, edit: Edit, rule: str | None, size: int, blend: bool) -> list[Picture]:
     """Some pictures edited, those of one size together; `first` is the number of the first of them."""
     pictures = [_layers(one) for one in given]
-    whole = rule is None and blended
+    whole = rule is None and blend
     tensors, places = [], []
     for picture in pictures:
         tensor, quad = (to_tensor(picture.before), None) if whole else _seen(picture.before, rule, size)
@@ -187,10 +187,10 @@ def _edited(given: Pictures, first: int, edit: Edit, rule: str | None, size: int
         for row, i in enumerate(indices):
             image = drawn[row].cpu()
             quad = places[i]
-            if blended and quad is not None:
+            if blend and quad is not None:
                 pair = (drawn_in(image, rule), drawn_in(ready.unedited[row].cpu(), rule))
-                image = blend(to_tensor(pictures[i].before), *pair, quad)
-            results[i] = _alike(pictures[i], from_tensor(image)) if blended else from_tensor(image)
+                image = lay_in(to_tensor(pictures[i].before), *pair, quad)
+            results[i] = _alike(pictures[i], from_tensor(image)) if blend else from_tensor(image)
     return [results[i] for i in range(len(given))]
 
 

@@ -140,7 +140,7 @@ def test_strength_goes_both_ways(editor: Path) -> None:
     whiteness = {s: float(picture.mean()) for s, picture in shown.items()}
     assert whiteness[-1.0] < whiteness[0.0] < whiteness[0.5] < whiteness[1.0]
     assert torch.equal(shown[0.0], batch)
-    drawn = tool(batch, strength=0.0, blended=False)
+    drawn = tool(batch, strength=0.0, blend=False)
     assert torch.equal(drawn, tool.manipulator.draw(tool.manipulator.prepare(batch)).clamp(-1, 1))
 
 

@@ -47,7 +47,7 @@ def test_pictures_are_drawn_as_many_at_a_time_as_fit(tmp_path, monkeypatch):
     synthesis = toy.generator.synthesis
     monkeypatch.setattr(toy.generator, "synthesis", lambda codes: drawn.append(len(codes)) or synthesis(codes))
     composed = Editor.compose([Editor(mapper, info, domain)])
-    outcome = edit_pictures(sources, output_paths(sources, tmp_path / "out"), composed, Wish(blended=False))
+    outcome = edit_pictures(sources, output_paths(sources, tmp_path / "out"), composed, Wish(blend=False))
     assert len(outcome.written) == 5 and not outcome.broken
     assert max(drawn) == 2 and sum(drawn) == 10
     read = read_image(outcome.written[0])

@@ -124,7 +124,7 @@ def test_an_unknown_prompt_is_refused():
 def test_whoever_knows_the_answer_is_perfect_in_everything(judge, monkeypatch, text):
     """An exact edit, linear in its strength, that leaves the picture alone at 0."""
     there = Subjects.make(prompt(text), AVATARS, judge, 3, 5)
-    monkeypatch.setattr("sdd.evaluate.trial.returned", lambda there, blended=True: Oracle(there))
+    monkeypatch.setattr("sdd.evaluate.trial.returned", lambda there, blend=True: Oracle(there))
     found = trial(there, there, judge)  # the "editor" is what the oracle is made of
     people = {name: sum(values) / len(values) for name, values in found.people.items()}
     exact = {"editability": 1, "gain": 1, "drift": 0, "drift_colour": 0, "uniformity": 1, "monotonicity": 1}
@@ -151,7 +151,7 @@ def test_a_redrawn_picture_is_judged_against_the_one_given(domain, judge, editor
     for row in found["rows"]:
         asked = prompt(row["prompt"])
         there = Subjects.make(asked, AVATARS, judge, 3, 0)
-        redrawn = idle(row["prompt"], domain)(there.images, blended=False)
+        redrawn = idle(row["prompt"], domain)(there.images, blend=False)
         answers = [options[0] for options in there.counterfactuals]
         if all(len(options) == 1 for options in there.counterfactuals):
             for y, x, c, gain in zip(redrawn, there.images, answers, row["people"]["drawn_gain"], strict=True):

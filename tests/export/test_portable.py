@@ -59,14 +59,14 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kinds", KINDS, ids="+".join)
-@pytest.mark.parametrize("blended", [True, False])
-def test_it_draws_what_the_editors_draw(kinds, blended):
+@pytest.mark.parametrize("blend", [True, False])
+def test_it_draws_what_the_editors_draw(kinds, blend):
     editors = Composition([toy_editor(kind, seed, strength=1.3) for seed, kind in enumerate(kinds)])
     pictures = toy_domain().images(5, 3, "test").clamp(-1, 1)
     each = [torch.linspace(-1, 1.5, 5), torch.linspace(2, 0, 5)][: len(kinds)]
-    wanted = editors(pictures, each, blended=blended)
+    wanted = editors(pictures, each, blend=blend)
     with torch.no_grad():
-        found = Portable(editors, blended)(pictures, torch.stack(each, 1))
+        found = Portable(editors, blend)(pictures, torch.stack(each, 1))
     assert (wanted - pictures).abs().max() > 0.1
     assert (wanted - found).abs().max() < 1e-4
 

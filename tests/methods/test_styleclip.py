@@ -131,7 +131,7 @@ def test_its_file_is_an_editor(fitted, tmp_path):
     fitted.editor.save(tmp_path / "red.safetensors")
     images = toy_domain().images(2, 0, "test").clamp(-1, 1)
     read = Editor.load(tmp_path / "red.safetensors", toy_domain())
-    assert torch.equal(read(images, blended=False), fitted.edit(images))
+    assert torch.equal(read(images, blend=False), fitted.edit(images))
 
 
 def test_what_it_cannot_do():

@@ -49,11 +49,11 @@ def test_a_folder_and_a_teacher_are_enough_and_an_edit_needs_neither(folder, tmp
     pictures = torch.rand(2, 3, 60, 44, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.equal(read(pictures, strength=0), pictures) and read(pictures).shape == pictures.shape
     square = pictures[..., :44, :]
-    drawn = editor(square, blended=False)
-    torch.testing.assert_close(read(square, blended=False), drawn)
-    assert not torch.equal(drawn, editor(square, strength=0, blended=False)), "something was learned"
+    drawn = editor(square, blend=False)
+    torch.testing.assert_close(read(square, blend=False), drawn)
+    assert not torch.equal(drawn, editor(square, strength=0, blend=False)), "something was learned"
     both = Editor.compose([read, editor]).open(square)
-    torch.testing.assert_close(both([0.0, 1.0], blended=False), drawn)
+    torch.testing.assert_close(both([0.0, 1.0], blend=False), drawn)
     with pytest.raises(SddError, match="has no levels"):
         read(pictures, levels=["coarse"])
 
@@ -86,7 +86,7 @@ def test_it_learns_where_the_guidance_leads():
         timesteps="list:500", mask=False, progress=False,
     )  # fmt: skip
     images = domain.images(8, 5, "test")
-    before, after = (teacher.encode_image(editor(images, s, blended=False)) for s in (0.0, 1.0))
+    before, after = (teacher.encode_image(editor(images, s, blend=False)) for s in (0.0, 1.0))
     red, green, blue = (after - before).mean((0, 2, 3)).tolist()
     assert red > 0.5 and abs(green) < 0.05 and abs(blue) < 0.05
 

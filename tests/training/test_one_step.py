@@ -52,9 +52,9 @@ def test_a_folder_and_a_teacher_are_enough(folder, tmp_path):
     pictures = torch.rand(2, 3, 60, 44, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.equal(read(pictures, strength=0), pictures) and read(pictures).shape == pictures.shape
     square = pictures[..., :44, :]
-    torch.testing.assert_close(read(square, blended=False), editor(square, blended=False))
+    torch.testing.assert_close(read(square, blend=False), editor(square, blend=False))
     both = Editor.compose([read, editor]).open(square)
-    torch.testing.assert_close(both([0.0, 1.0], blended=False), editor(square, blended=False))
+    torch.testing.assert_close(both([0.0, 1.0], blend=False), editor(square, blend=False))
     with pytest.raises(SddError, match="has no levels"):
         read(pictures, levels=["coarse"])
     with pytest.raises(SddError, match="leave --refine out"):

@@ -91,10 +91,10 @@ class MethodEditing:
     def edit(
         self, images: Tensor, strength: float | Sequence[float] = 1.0, levels: Sequence[str] | None = None,
         batch: int | None = None, refine: int = 0, progress: object = None, identity: bool = True,
-        registered: bool | None = None,
+        register: bool | None = None,
     ) -> Edit:  # fmt: skip
         """Edited pictures, and the same unedited as the method draws them; all but `images` is an editor's alone."""
-        if registered:
+        if register:
             raise SddError("only an editor registers pictures; leave --register out, or edit with -e")
         edited = self.fitted.edit(images, self.knob, self.seed, self.report)
         unedited = self.fitted.unedited(images)

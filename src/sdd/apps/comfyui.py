@@ -83,7 +83,7 @@ class SddEdit(io.ComfyNode):
         try:
             edit = load(str(path), os.stat(path).st_mtime_ns, str(pick_device()))
             pictures = image[..., :3].permute(0, 3, 1, 2).float()
-            edited = edit(2 * pictures - 1, strength=strength, blended=blend)
+            edited = edit(2 * pictures - 1, strength=strength, blend=blend)
         except SddError as error:
             raise ValueError(str(error)) from error
         return io.NodeOutput(((edited.to(image.device) + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).contiguous())

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdd.beyond.blend import DEFAULT, blend, padded_quad
+from sdd.beyond.blend import DEFAULT, padded_quad
+from sdd.beyond.blend import blend as lay_in
 from sdd.beyond.register import LAID
 from sdd.domains.foreign import UNUSUAL, domain_warning
 from sdd.editor import Edit
@@ -57,7 +58,7 @@ class Edits(Protocol):
 
     def edit(
         self, images: Tensor, strength: float | Sequence[float], levels: Sequence[str] | None, batch: int | None,
-        refine: int, *, identity: bool, registered: bool | None,
+        refine: int, *, identity: bool, register: bool | None,
     ) -> Edit:  # fmt: skip
         """Edited pictures (B, 3, H, W) in [-1, 1], and the same unedited."""
         ...
@@ -74,8 +75,8 @@ class Wish:
         background: what shows through transparent parts, a colour.
         face: which face of a photo, counted from 1 with the largest first, or `all`.
         box: left, top, right, bottom in pixels, instead of the domain's own crop.
-        blended: lay the edit into the picture, at its own size; else what comes back is what the manipulator draws.
-        registered: find how each picture lies first (`sdd.beyond.register`); None for those that invert badly.
+        blend: lay the edit into the picture, at its own size; else what comes back is what the manipulator draws.
+        register: find how each picture lies first (`sdd.beyond.register`); None for those that invert badly.
     """
 
     strengths: tuple[float, ...] = (1.0,)
@@ -84,12 +85,12 @@ class Wish:
     background: str = "white"
     face: str = "1"
     box: Box | None = None
-    blended: bool = True
-    registered: bool | None = None
+    blend: bool = True
+    register: bool | None = None
 
     def registers(self, crop: str | None) -> bool | None:
-        """`registered`, where whole pictures are edited: what is cut out by a rule or a box lies as the rule says."""
-        return self.registered if self.blended and crop is None and self.box is None else False
+        """`register`, where whole pictures are edited: what is cut out by a rule or a box lies as the rule says."""
+        return self.register if self.blend and crop is None and self.box is None else False
 
 
 @dataclass
@@ -135,8 +136,8 @@ def edit_pictures(
     Raises:
         SddError: what is wished for does not exist (a level, say), or not together.
     """
-    if wish.registered and (not wish.blended or editors.crop is not None or wish.box is not None):
-        why = "is cut out by its box or its domain's rule" if wish.blended else "is drawn anew"
+    if wish.register and (not wish.blend or editors.crop is not None or wish.box is not None):
+        why = "is cut out by its box or its domain's rule" if wish.blend else "is drawn anew"
         raise SddError(f"a picture that {why} cannot be registered too; leave --register out")
     outcome = Outcome()
     taken = {os.path.realpath(path) for path in (*outputs, *(source.path for source in sources))}
@@ -229,7 +230,7 @@ def _flush(
     batch = torch.stack([crop.image for crop in crops])
     # Of the report only the dB are told: identities need not be compared.
     edit = editors.edit(
-        batch, strengths, wish.levels, None, wish.refine, identity=False, registered=wish.registers(editors.crop)
+        batch, strengths, wish.levels, None, wish.refine, identity=False, register=wish.registers(editors.crop)
     )
     outcome.registered += [(sources[crops[i].source].path, pose) for i, pose in enumerate(edit.poses) if pose]
     for crop, quality in zip(crops, edit.psnr.tolist(), strict=True):
@@ -240,7 +241,7 @@ def _flush(
         mine = [i for i, crop in enumerate(crops) if crop.source == index]
         try:
             with guarded(str(sources[index].path), "a picture that can be edited"):
-                if wish.blended:
+                if wish.blend:
                     layers = open_layers(sources[index].path, wish.background)
                     picture = laid(layers, [crops[i] for i in mine], edit, mine, editors, wish)
                     outcome.written.append(save_png(picture, outputs[index]))
@@ -269,7 +270,7 @@ def laid(
         edited, unedited = (drawn_in(drawn[i].cpu(), editors.crop) for drawn in (edit.images, edit.unedited))
         pose = edit.poses[i] if edit.poses else None
         quad, how = (crop.quad, DEFAULT) if pose is None else (pose.quad(*before.size), LAID)
-        result = blend(result, edited, unedited, quad, how)
+        result = lay_in(result, edited, unedited, quad, how)
     after = from_tensor(result)
     return after if layer is None else transparent_again(layer, before, after, parse_colour(wish.background))
 

@@ -119,11 +119,11 @@ class Trial:
         return {"people": people, "curve": self.curve, "changed": self.changed, **self.sets}
 
 
-def returned(editor: Editor, blended: bool = True) -> Edit:
+def returned(editor: Editor, blend: bool = True) -> Edit:
     """What the user of an editor gets back: pictures and a strength → pictures.
 
     Args:
-        blended: whether the edit is laid into the source (`sdd.beyond.blend`), or the picture is as drawn.
+        blend: whether the edit is laid into the source (`sdd.beyond.blend`), or the picture is as drawn.
     """
     editing, opened = Editor.compose([editor]), dict[int, tuple[Tensor, Opened]]()
 
@@ -132,7 +132,7 @@ def returned(editor: Editor, blended: bool = True) -> Edit:
         if id(images) not in opened:
             opened.clear()
             opened[id(images)] = images, editing.open(images)  # held, so that no other tensor gets its id
-        return opened[id(images)][1](strength, blended=blended)
+        return opened[id(images)][1](strength, blend=blend)
 
     return edit
 
@@ -158,7 +158,7 @@ def mean_curve(figures: Sequence[Figures], strengths: Sequence[float] = STRENGTH
 
 def trial(
     editor: Editor, there: Subjects, judge: Judge, domain: Domain | None = None,
-    strengths: Sequence[float] = STRENGTHS, blended: bool = True,
+    strengths: Sequence[float] = STRENGTHS, blend: bool = True,
 ) -> Trial:  # fmt: skip
     """Everything that is measured of an editor, at the strength its training gave it (1).
 
@@ -166,14 +166,14 @@ def trial(
 
     Args:
         domain: whose identity network compares source and edit; None leaves that out.
-        blended: whether the edit is laid into the source.
+        blend: whether the edit is laid into the source.
         strengths: of the curve; those in [0, 1], equally spaced, are what uniformity and monotonicity are of.
     """
-    edit, images = returned(editor, blended), there.images
+    edit, images = returned(editor, blend), there.images
     edited = edit(images, 1.0)
     people, found, changed = there.judge(edited, judge)
     answers = there.answers(found.chosen)
-    if blended:
+    if blend:
         drawn_only, _, _ = there.judge(returned(editor, False)(images, 1.0), judge)
         people |= {f"drawn_{name}": values for name, values in drawn_only.items()}
     people |= compared(edited, there, judge, domain)

@@ -36,7 +36,7 @@ class Loss:
 
 
 def measure(
-    editors: Composition, run: Run, pictures: Tensor, blended: bool = True, done: Callable[[int], None] | None = None
+    editors: Composition, run: Run, pictures: Tensor, blend: bool = True, done: Callable[[int], None] | None = None
 ) -> Loss:
     """Compare on pictures (N, 3, S, S) in [-1, 1], edited at `STRENGTHS` in turn, all editors alike.
 
@@ -48,7 +48,7 @@ def measure(
     largest, apart = 0.0, list[Tensor]()
     for part, s in zip(pictures.split(8), strength.split(8), strict=True):
         count = len(editors.editors)
-        wanted = editors(part, [s] * count, blended=blended).cpu()
+        wanted = editors(part, [s] * count, blend=blend).cpu()
         found = run(part, s[:, None].expand(-1, count).contiguous())
         largest = max(largest, float((wanted - found).abs().max()))
         apart.append((wanted - found).square().flatten(1).mean(1))

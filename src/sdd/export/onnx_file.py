@@ -35,7 +35,7 @@ def example(net: Portable) -> tuple[Tensor, Tensor]:
 def model(
     editors: Composition,
     precision: Precision = Precision.float32,
-    blended: bool = True,
+    blend: bool = True,
     done: trace.Done = lambda: None,
 ) -> ModelProto:
     """The ONNX model of one or several editors.
@@ -47,24 +47,24 @@ def model(
         SddError: a kind of editor that cannot leave, one too large for one file, or packages that are not here.
     """
     trace.check_installed()
-    net = Portable(editors, blended).eval()
+    net = Portable(editors, blend).eval()
     made = trace.to_onnx(net, example(net), [PICTURE, STRENGTH], [EDITED], done)
-    return described(kept_as(made, precision), editors, precision, blended)
+    return described(kept_as(made, precision), editors, precision, blend)
 
 
-def described(made: ModelProto, editors: Composition, precision: Precision, blended: bool) -> ModelProto:
+def described(made: ModelProto, editors: Composition, precision: Precision, blend: bool) -> ModelProto:
     """The model with what there is to know of it in its metadata: one entry `sdd`, JSON."""
-    made.metadata_props.add(key="sdd", value=json.dumps(description(editors, precision, blended), ensure_ascii=False))
+    made.metadata_props.add(key="sdd", value=json.dumps(description(editors, precision, blend), ensure_ascii=False))
     return made
 
 
-def description(editors: Composition, precision: Precision, blended: bool) -> dict[str, Any]:
+def description(editors: Composition, precision: Precision, blend: bool) -> dict[str, Any]:
     """What there is to know of exported editors, JSON-able."""
     infos = [editor.info for editor in editors.editors]
     return {
         "prompts": [info.prompt for info in infos], "domain": infos[0].domain, "generator": infos[0].generator,
         "image_size": editors.image_size, "crop": editors.crop, "range": [-1, 1], "precision": precision.value,
-        "blended": blended, "notes": list(dict.fromkeys(note for info in infos for note in info.notes)),
+        "blended": blend, "notes": list(dict.fromkeys(note for info in infos for note in info.notes)),
     }  # fmt: skip
 
 

@@ -64,13 +64,13 @@ class Drawing(nn.Module):
     """Pictures, strengths (B, E) of E editors, and what `Opening` made of the pictures → edited pictures (B, 3, S, S).
 
     Args:
-        blended: lay the edit into the picture, as an editor does; else it is drawn anew.
+        blend: lay the edit into the picture, as an editor does; else it is drawn anew.
     """
 
-    def __init__(self, opening: Opening, blended: bool = True) -> None:
+    def __init__(self, opening: Opening, blend: bool = True) -> None:
         super().__init__()
-        self.first, self.prepared, self.counts, self.blended = (
-            opening.first, opening.prepared, opening.counts, blended,
+        self.first, self.prepared, self.counts, self.blend = (
+            opening.first, opening.prepared, opening.counts, blend,
         )  # fmt: skip
 
     def forward(self, picture: Tensor, strength: Tensor, unedited: Tensor, *rest: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Drawing(nn.Module):
             changes.append(Change(rest[at : at + count]).scaled(strength[:, editor]))
             at += count
         edited = self.first.draw(y, *changes).clamp(-1, 1)
-        return dense.blend(picture, edited, unedited) if self.blended else edited
+        return dense.blend(picture, edited, unedited) if self.blend else edited
 
 
 class Portable(nn.Module):
@@ -92,12 +92,12 @@ class Portable(nn.Module):
         SddError: a kind of editor that cannot leave.
     """
 
-    def __init__(self, editors: Composition | Editor, blended: bool = True) -> None:
+    def __init__(self, editors: Composition | Editor, blend: bool = True) -> None:
         super().__init__()
         if isinstance(editors, Editor):
             editors = Composition([editors])
         self.opening = Opening(editors)
-        self.drawing = Drawing(self.opening, blended)
+        self.drawing = Drawing(self.opening, blend)
 
     @property
     def size(self) -> int:

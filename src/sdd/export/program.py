@@ -18,13 +18,13 @@ from sdd.export.portable import Portable
 from sdd.io.files import atomic_path
 
 
-def write(editors: Composition, path: str | Path, blended: bool = True) -> None:
+def write(editors: Composition, path: str | Path, blend: bool = True) -> None:
     """Write the program to one file, atomically; inputs and outputs are those of `sdd.export.onnx_file`.
 
     Raises:
         SddError: a kind of editor that cannot leave, or the file cannot be written.
     """
-    net = Portable(editors, blended).eval()
+    net = Portable(editors, blend).eval()
     traced = trace.program(net, example(net))
     with atomic_path(path) as aside, aside.open("wb") as file, trace.silent():
         torch.export.save(traced, file)

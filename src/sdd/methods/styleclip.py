@@ -167,7 +167,7 @@ class Mapped(Fitted):
         strength = KNOB.default if knob is None else float(knob)
         if not math.isfinite(strength):
             raise SddError(f"the strength must be a finite number, not {strength}; 1 is the edit as trained")
-        return framed(self.editor(images, strength, blended=False), images)
+        return framed(self.editor(images, strength, blend=False), images)
 
     def unedited(self, images: Tensor) -> Tensor:
         """What the generator makes of pictures that nobody edits, (B, 3, H, W)."""

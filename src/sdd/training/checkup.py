@@ -100,7 +100,7 @@ def check_up(editor: Editor, teacher: Teacher, domain: Domain, count: int = 8, s
     if len(images) == 0:
         raise SddError(f"the domain {domain.name!r} has no pictures to check an editor on")
     opened = composed.open(images)
-    edited, unedited = opened(1.0, blended=False), opened.unedited
+    edited, unedited = opened(1.0, blend=False), opened.unedited
     random = torch.Generator().manual_seed(seed + 3)
     with torch.no_grad():
         latents = torch.cat([teacher.encode_image(part, False) for part in unedited.split(settings.batch)])

@@ -23,7 +23,7 @@ from sdd.apps.bulk.work import Worker  # noqa: E402
 from sdd.apps.pictures import Wish  # noqa: E402
 from sdd.errors import SddError  # noqa: E402
 
-DRAWN = Wish(blended=False)  # what comes back is the cheap editor's drawing alone
+DRAWN = Wish(blend=False)  # what comes back is the cheap editor's drawing alone
 
 
 def threads(order, tasks):

@@ -47,7 +47,7 @@ def test_two_nodes_edit_every_picture_once(nodes, tmp_path):
     def engine(order, tasks):
         return cluster.run(order, tasks, address=nodes.address)
 
-    wish = Wish(blended=False)
+    wish = Wish(blend=False)
     summary = run.bulk([str(tmp_path / "in")], tmp_path / "out", cheap.slow, wish, {}, engine, progress=kill)
     assert (summary.edited, summary.broken) == (200, 0) and killed
     check_tree(tmp_path / "out", 200)

@@ -44,7 +44,7 @@ def test_it_says_what_it_wrote_and_what_it_could_not(tmp_path):
     refused = sdd("bulk", "in", "-e", "e.safetensors", "-o", "out", "--strength", "2", code=2).stderr
     assert "made otherwise (strengths [1.0], not [2.0])" in refused
     refused = sdd("bulk", "in", "-e", "e.safetensors", "-o", "out", "--no-register", code=2).stderr
-    assert "made otherwise (registered None, not False)" in refused
+    assert "made otherwise (register None, not False)" in refused
     for more, named in (
         (("--address", "auto"), "--engine ray"),
         (("--face", "all", "--no-blend"), "--face with a number"),

@@ -60,9 +60,9 @@ def picture_file(size=(48, 32), mode="RGB", form="PNG", **how):
     return file.getvalue()
 
 
-def controls(*names, strengths=(1.0, 1.0), levels=ALL, blended=True):
+def controls(*names, strengths=(1.0, 1.0), levels=ALL, blend=True):
     names, strengths = [*names, *["none"] * 4][:4], [*strengths, 1.0, 1.0, 1.0, 1.0][:4]
-    return [*names, *strengths, levels, blended]
+    return [*names, *strengths, levels, blend]
 
 
 def decoded(url):
@@ -76,7 +76,7 @@ def decoded(url):
         controls("b", strengths=[-0.65]),
         controls("a", "b", strengths=[0.5, 1.75], levels=["fine", "coarse"]),
         controls("none", "b", strengths=[0.3, 0.3]),
-        controls("a", blended=False),
+        controls("a", blend=False),
     ],
 )
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "JPEG"])

@@ -164,7 +164,7 @@ class Worker:
         with self._computing:
             return self.edits.edit(
                 batch, strengths, wish.levels, None, wish.refine, identity=False,
-                registered=wish.registers(self.edits.crop),
+                register=wish.registers(self.edits.crop),
             )  # fmt: skip
 
     def _compute(self, window: Sequence[_Picture]) -> None:
@@ -196,7 +196,7 @@ class Worker:
             picture.layers = None
 
     def _result(self, picture: _Picture, edit: Edit, numbers: Sequence[int]) -> Image:
-        if not self.order.wish.blended:
+        if not self.order.wish.blend:
             return from_tensor(edit.images[numbers[0]])
         assert picture.layers is not None, "it was read"
         return laid(picture.layers, picture.crops, edit, numbers, self.edits, self.order.wish)

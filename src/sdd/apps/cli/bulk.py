@@ -13,7 +13,7 @@ from sdd.apps import terminal
 from sdd.apps.cli.app import app
 from sdd.apps.cli.options import (
     Background,
-    Blended,
+    Blend,
     Box,
     CropRule,
     Device,
@@ -23,7 +23,7 @@ from sdd.apps.cli.options import (
     GeneratorFile,
     Levels,
     Refine,
-    Registered,
+    Register,
     check_editors,
     check_folder,
     check_strengths,
@@ -63,8 +63,8 @@ def bulk(
     refine: Refine = 0,
     face: Face = "1",
     box: Box = None,
-    blended: Blended = True,
-    registered: Registered = None,
+    blend: Blend = True,
+    register: Register = None,
     background: Background = "white",
     domain: DomainName = None,
     generator: GeneratorFile = None,
@@ -77,7 +77,7 @@ def bulk(
     strengths, wanted, part = check_strengths(strength or [1.0]), parse_levels(levels), parse_box(box)
     if address is not None and engine is not EngineName.ray:
         raise SddError("--address is of a Ray cluster; give --engine ray with it")
-    if face == "all" and not blended:
+    if face == "all" and not blend:
         raise SddError("--no-blend draws each face anew, and a picture has one result here; give --face with a number")
     check_folder(out)
     from sdd.apps.bulk.manifest import arrow
@@ -88,7 +88,7 @@ def bulk(
     from sdd.apps.bulk import run
     from sdd.apps.pictures import Wish
 
-    wish = Wish(strengths, wanted, refine, background, face, part, blended, registered)
+    wish = Wish(strengths, wanted, refine, background, face, part, blend, register)
     parts = {"generator": generator, "encoder": encoder, "crop": crop.value if crop else None}
     opener = partial(_open, [path.absolute() for path in editors], domain, parts)
     chosen = _engine(engine, device, workers, address)

@@ -24,7 +24,7 @@ from sdd.apps.cli.by_method import (
 from sdd.apps.cli.objects import find_editors
 from sdd.apps.cli.options import (
     Background,
-    Blended,
+    Blend,
     Box,
     CropRule,
     Device,
@@ -34,7 +34,7 @@ from sdd.apps.cli.options import (
     GeneratorFile,
     Levels,
     Refine,
-    Registered,
+    Register,
     Seed,
     TeacherName,
     check_editors,
@@ -67,8 +67,8 @@ def edit(
     refine: Refine = 0,
     face: Face = "1",
     box: Box = None,
-    blended: Blended = True,
-    registered: Registered = None,
+    blend: Blend = True,
+    register: Register = None,
     background: Background = "white",
     method: MethodName = None,
     prompt: AskedPrompt = None,
@@ -100,7 +100,7 @@ def edit(
     from sdd.apps.pictures import Edits, Wish, edit_pictures
     from sdd.device import pick_device
 
-    wish = Wish(strengths, wanted, refine, background, face, part, blended, registered)
+    wish = Wish(strengths, wanted, refine, background, face, part, blend, register)
     parts = {"generator": generator, "encoder": encoder, "crop": crop.value if crop else None}
     given = {"teacher": teacher, "clip": clip, "ddpm": ddpm, "diffae": diffae, "instructed": instructed}
     asked = find_method(method, editors, prompt, source_prompt, knob, seed, domain, device, parts, given)

@@ -54,7 +54,7 @@ def export(
         Weights | None,
         typer.Option(help="How weights are kept; arithmetic stays float32. By default float32, of web fp16."),
     ] = None,
-    blended: Annotated[
+    blend: Annotated[
         bool, typer.Option("--blend/--no-blend", help="Lay the edit into the picture; or draw it anew.")
     ] = True,
     compare: Annotated[
@@ -75,7 +75,7 @@ def export(
         raise SddError(
             "a torch program keeps its weights as float32; leave --precision out, or export another --format"
         )
-    if form is Format.web and not blended:
+    if form is Format.web and not blend:
         raise SddError("the page lays edits into the picture; leave --no-blend out, or export another --format")
     if runtime is not None and form is not Format.web:
         raise SddError("--runtime is for --format web; leave it out")
@@ -86,15 +86,15 @@ def export(
     if form is Format.web:
         _site(together, path, weights, runtime, seed)
         return
-    run = _made(together, form, path, weights, blended)
+    run = _made(together, form, path, weights, blend)
     size = path.stat().st_size / 1e6
-    say(f"wrote {path} ({size:.1f} MB): {_inputs(together, blended)}")
+    say(f"wrote {path} ({size:.1f} MB): {_inputs(together, blend)}")
     if compare and len(pictures := _pictures(together, compare, seed)):
         from sdd.export.loss import measure
 
         with terminal.progress() as bar:
             task = bar.add_task("compare", total=len(pictures))
-            say(str(measure(together, run, pictures, blended, lambda n: bar.update(task, advance=n))))
+            say(str(measure(together, run, pictures, blend, lambda n: bar.update(task, advance=n))))
     elif compare:
         say("it was not compared with the editor: no pictures of its domain are here")
 
@@ -115,19 +115,19 @@ def _target(form: Format, out: Path | None, editors: list[Path]) -> Path:
     return path
 
 
-def _made(together: Composition, form: Format, path: Path, weights: Weights, blended: bool) -> Run:
+def _made(together: Composition, form: Format, path: Path, weights: Weights, blend: bool) -> Run:
     """Write the file, and what runs it."""
     if form is Format.torch:
         from sdd.export import program
 
-        program.write(together, path, blended)
+        program.write(together, path, blend)
         return program.runner(path)
     from sdd.export import onnx_file, trace
     from sdd.export.precision import Precision
 
     with terminal.progress() as bar:
         task = bar.add_task("export", total=trace.STEPS)
-        made = onnx_file.model(together, Precision(weights.value), blended, lambda: bar.update(task, advance=1))
+        made = onnx_file.model(together, Precision(weights.value), blend, lambda: bar.update(task, advance=1))
     onnx_file.write(made, path)
     return onnx_file.runner(path)
 
@@ -159,8 +159,8 @@ def _pictures(together: Composition, count: int, seed: int) -> Tensor:
         return none
 
 
-def _inputs(together: Composition, blended: bool) -> str:
+def _inputs(together: Composition, blend: bool) -> str:
     """How it is called."""
     side, count = together.image_size, len(together.editors)
-    laid = "" if blended else ", drawn anew"
+    laid = "" if blend else ", drawn anew"
     return f"picture (batch, 3, {side}, {side}) in [-1, 1] and strength (batch, {count}) to edited{laid}"

@@ -62,10 +62,10 @@ Levels = Annotated[str | None, typer.Option(help="Change only some of coarse,med
 Refine = Annotated[int, typer.Option(help="Optimisation steps per picture for a closer inversion.", min=0, max=MOST)]
 Face = Annotated[str, typer.Option(help="Which face of a photo: 1 is the largest; or all.")]
 Box = Annotated[str | None, typer.Option(help="Edit this part instead: left,top,right,bottom in pixels.")]
-Blended = Annotated[
+Blend = Annotated[
     bool, typer.Option("--blend/--no-blend", help="Lay the edit into the picture at its own size; or draw it anew.")
 ]
-Registered = Annotated[
+Register = Annotated[
     bool | None,
     typer.Option("--register/--no-register", help="Find how a picture lies first; by default if it inverts badly."),
 ]

@@ -33,7 +33,7 @@ class EditTab:
     names: list[gr.Dropdown]
     strengths: list[gr.Slider]
     levels: gr.CheckboxGroup
-    blended: gr.Checkbox
+    blend: gr.Checkbox
     pair: gr.HTML
     said: gr.HTML
     command: gr.Textbox
@@ -41,7 +41,7 @@ class EditTab:
     @property
     def controls(self) -> list[Any]:
         """In the order of `editing.of_controls`."""
-        return [*self.names, *self.strengths, self.levels, self.blended]
+        return [*self.names, *self.strengths, self.levels, self.blend]
 
     @property
     def seen(self) -> list[Any]:
@@ -118,10 +118,10 @@ def _controls(shop: Workshop) -> tuple[list[Any], list[Any], Any, Any]:
         list(LEVELS), value=list(LEVELS), label="What may change", elem_id="levels",
         info="coarse: shapes · medium: parts · fine: colours",
     )  # fmt: skip
-    blended = gr.Checkbox(
+    blend = gr.Checkbox(
         True, label="Blend into the picture", elem_id="blend", info="What is not edited stays. Off: all is drawn anew."
     )
-    return names, strengths, levels, blended
+    return names, strengths, levels, blend
 
 
 def _listen(shop: Workshop, tab: EditTab, drop: Any, other: Any) -> None:

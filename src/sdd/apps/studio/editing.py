@@ -30,13 +30,13 @@ class Wanted:
     Attributes:
         names: of editors. strengths: one for each.
         levels: None for all.
-        blended: lay the edit into the picture.
+        blend: lay the edit into the picture.
     """
 
     names: tuple[str, ...]
     strengths: list[float]
     levels: tuple[str, ...] | None
-    blended: bool
+    blend: bool
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Drawn:
 
 
 def wanted(
-    names: Sequence[str | None], strengths: Sequence[float | None], levels: Sequence[str], blended: bool
+    names: Sequence[str | None], strengths: Sequence[float | None], levels: Sequence[str], blend: bool
 ) -> Wanted:
     """What the controls say, checked: a browser may send anything.
 
@@ -65,7 +65,7 @@ def wanted(
     some = tuple(level for level in LEVELS if level in levels)
     if not some:
         raise SddError("choose at least one of coarse, medium and fine, or nothing can change")
-    return Wanted(tuple(str(name) for name, _ in pairs), checked, None if some == LEVELS else some, bool(blended))
+    return Wanted(tuple(str(name) for name, _ in pairs), checked, None if some == LEVELS else some, bool(blend))
 
 
 def edit(subject: Subject | None, controls: Sequence[object], shelf: Shelf) -> Drawn:
@@ -82,7 +82,7 @@ def edit(subject: Subject | None, controls: Sequence[object], shelf: Shelf) -> D
             hint = "Choose an editor." if shelf.names() else "There is no editor yet: make one on the tab Train."
             return Drawn(values.shown(subject.before_url, subject.before_url), values.sentence(hint), "")
         editors = shelf.together(asked.names)
-        after, warning = subject.edited(editors, asked.strengths, asked.levels, asked.blended)
+        after, warning = subject.edited(editors, asked.strengths, asked.levels, asked.blend)
     except SddError as error:
         return Drawn(None, values.sentence(str(error), "error"), "")
     note = values.sentence(f"{subject.name}, {subject.size[0]} × {subject.size[1]} pixels")
@@ -93,8 +93,8 @@ def edit(subject: Subject | None, controls: Sequence[object], shelf: Shelf) -> D
 
 def of_controls(controls: Sequence[object]) -> Wanted:
     """`wanted` of values in the order of the controls."""
-    names, strengths, (levels, blended) = controls[:SLOTS], controls[SLOTS : 2 * SLOTS], controls[2 * SLOTS :]
-    return wanted(names, strengths, levels if isinstance(levels, list) else [], bool(blended))  # type: ignore[arg-type]
+    names, strengths, (levels, blend) = controls[:SLOTS], controls[SLOTS : 2 * SLOTS], controls[2 * SLOTS :]
+    return wanted(names, strengths, levels if isinstance(levels, list) else [], bool(blend))  # type: ignore[arg-type]
 
 
 def save(subject: Subject | None, controls: Sequence[object], shelf: Shelf) -> tuple[bytes, str]:
@@ -106,7 +106,7 @@ def save(subject: Subject | None, controls: Sequence[object], shelf: Shelf) -> t
     asked = of_controls(controls)
     if subject is None or not asked.names:
         raise SddError("there is no edit to save yet; drop a picture and choose an editor")
-    data = subject.saved(shelf.together(asked.names), asked.strengths, asked.levels, asked.blended)
+    data = subject.saved(shelf.together(asked.names), asked.strengths, asked.levels, asked.blend)
     return data, f"{PurePath(subject.name).stem or 'picture'}.png"
 
 
@@ -121,7 +121,7 @@ def command(subject: Subject, asked: Wanted, shelf: Shelf) -> str:
         words += [f"--strength={value:g}" for value in strengths]
     if asked.levels is not None:
         words += ["--levels", ",".join(asked.levels)]
-    if not asked.blended:
+    if not asked.blend:
         words.append("--no-blend")
     if subject.seed is None:
         return join(words)

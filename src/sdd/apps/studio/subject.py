@@ -17,7 +17,8 @@ from torch import Tensor
 from sdd.apps.pictures import Wish, edit_pictures, whole_crop
 from sdd.apps.studio.limits import MAX_PIXELS, display_name
 from sdd.apps.studio.values import data_url
-from sdd.beyond.blend import DEFAULT, Blending, blend, padded_quad
+from sdd.beyond.blend import DEFAULT, Blending, padded_quad
+from sdd.beyond.blend import blend as lay_in
 from sdd.beyond.register import LAID, laid_psnr
 from sdd.domains.embedded import EMBEDDED
 from sdd.domains.foreign import domain_warning
@@ -112,7 +113,7 @@ class Subject:
         return whole_crop(self._read(), domain.crop, domain.image_size)[None]
 
     def edited(
-        self, editors: Composition, strengths: list[float], levels: tuple[str, ...] | None, blended: bool
+        self, editors: Composition, strengths: list[float], levels: tuple[str, ...] | None, blend: bool
     ) -> tuple[Image, str | None]:
         """The edit as it is shown while a slider is dragged, and a warning where the picture is unusual.
 
@@ -121,29 +122,29 @@ class Subject:
         Raises:
             SddError: levels that the editors do not have, or nothing in the picture that they can edit.
         """
-        seen = self._encode(editors, blended)
+        seen = self._encode(editors, blend)
         drawn = editors.draw(seen.prepared, strengths, levels).cpu()
         warning = domain_warning(seen.psnr, editors.domain)
-        if not blended:
+        if not blend:
             return from_tensor(drawn[0]), warning
         after, before = (drawn_in(drawing[0], editors.crop) for drawing in (drawn, seen.unedited))
-        return from_tensor(blend(self.shown, after, before, seen.quad, seen.how)), warning
+        return from_tensor(lay_in(self.shown, after, before, seen.quad, seen.how)), warning
 
-    def _encode(self, editors: Composition, blended: bool) -> _Encoded:
+    def _encode(self, editors: Composition, blend: bool) -> _Encoded:
         # Editors of one domain share their frozen part; what needs no domain keeps it in the editor itself.
         domain, kind = editors.domain, editors.editors[0].kind
         frozen = editors.manipulator if domain is None or domain.backbone is None else domain.backbone
         # As in `sdd edit`: what is taken whole and laid in is found where it lies.
-        registered = None if blended and editors.crop is None else False
-        key = kind, id(frozen), registered
+        register = None if blend and editors.crop is None else False
+        key = kind, id(frozen), register
         if key not in self._encoded:
             while len(self._encoded) >= FROZEN:
                 self._encoded.pop(next(iter(self._encoded)))
-            self._encoded[key] = self._encode_now(editors, frozen, registered)
+            self._encoded[key] = self._encode_now(editors, frozen, register)
         return self._encoded[key]
 
     @torch.no_grad()
-    def _encode_now(self, editors: Composition, frozen: object, registered: bool | None) -> _Encoded:
+    def _encode_now(self, editors: Composition, frozen: object, register: bool | None) -> _Encoded:
         photo, side = self._read(), editors.image_size
         width, height = self.shown.shape[-1], self.shown.shape[-2]
         if editors.crop is None:
@@ -152,22 +153,20 @@ class Subject:
             there = quads(photo, editors.crop)[0]
             quad, square = there * (width / self.size[0], height / self.size[1]), crop(photo, there, editors.crop, side)
         images = resize(square[None].to(editors.device), editors.manipulator.image_size)
-        opened = Opened(editors, images, images, None, registered)
+        opened = Opened(editors, images, images, None, register)
         prepared, unedited, _ = opened.placed
         quality, how, pose = float(psnr(unedited, images)), DEFAULT, next(iter(opened.poses), None)
         if pose is not None:
             quality, quad, how = float(laid_psnr(unedited[0], images[0], pose)), pose.quad(width, height), LAID
         return _Encoded(frozen, prepared, unedited.cpu(), quad, how, quality)
 
-    def saved(
-        self, editors: Composition, strengths: list[float], levels: tuple[str, ...] | None, blended: bool
-    ) -> bytes:
+    def saved(self, editors: Composition, strengths: list[float], levels: tuple[str, ...] | None, blend: bool) -> bytes:
         """The edit at the picture's own size: the bytes of the PNG file that `sdd edit` writes.
 
         Raises:
             SddError: it cannot be edited.
         """
-        wish = Wish(strengths=tuple(strengths), levels=levels, blended=blended)
+        wish = Wish(strengths=tuple(strengths), levels=levels, blend=blend)
         with _file(self.data) as path:
             out = path.with_name("edited.png")
             outcome = edit_pictures([Source(path, Path("picture"))], [out], editors, wish)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdd import methods
-from sdd.beyond.blend import blend
+from sdd.beyond.blend import blend as lay_in
 from sdd.editor import Editor
 from sdd.errors import SddError
 from sdd.evaluate.bench.cells import Bench, Cell, processor_clock
@@ -173,10 +173,10 @@ def point(bench: Bench, way: Way, cell: Cell) -> Cell:
     seconds = (clock() - began) / len(there.images)
     found: Cell = {"seconds": seconds, "people": figures(bench, there, edited)}
     if isinstance(ready, Distilled):
-        drawn = Editor.compose([ready.editor])(there.images, cell["knob"], blended=False)
+        drawn = Editor.compose([ready.editor])(there.images, cell["knob"], blend=False)
         found |= {"laid": found["people"], "drawn": figures(bench, there, drawn)}
     else:
-        found["laid"] = figures(bench, there, blend(there.images, edited, ready.unedited(there.images)))
+        found["laid"] = figures(bench, there, lay_in(there.images, edited, ready.unedited(there.images)))
     if len(there.images) >= LEAST:
         answers = there.answers(there.judge(edited, bench.judge)[1].chosen)
         found |= realism(bench.judge, answers, edited)

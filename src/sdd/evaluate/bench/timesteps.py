@@ -99,9 +99,10 @@ def section(found: Found) -> list[str]:
     some = telling(found)
     return [
         f"{len(found['prompts'])} prompts, {len(found['timesteps'])} timesteps, {found['seeds']} trainings of each "
-        f"under the preset `{found['preset']}`, {found['steps']} steps; gains are medians of {found['n']} people (seed "
-        f"{found['people_seed']}), the best along the strengths, or 0. {len(some)} prompts have gains that range over "
-        f"more than {ENOUGH:g} times their spread over seeds" + ("" if found["seeds"] > 1 else " (one seed: any range)")
+        f"under the preset `{found['preset']}`, {found['steps']} steps{_pace(found.get('pace'))}; "
+        f"gains are medians of {found['n']} people (seed {found['people_seed']}), the best along the strengths, or 0. "
+        f"{len(some)} prompts have gains that range over more than {ENOUGH:g} times their spread over seeds"
+        + ("" if found["seeds"] > 1 else " (one seed: any range)")
         + " and are counted. *Regret*: gain lost by training where the indicator is largest. *Partial*: the rank "
         "correlation after the mean curve over prompts is taken from both, from three prompts on. Intervals over "
         "prompts.",
@@ -109,6 +110,11 @@ def section(found: Found) -> list[str]:
         *table(["indicator", "regret", "Spearman", "partial"], body),
         "",
     ]  # fmt: skip
+
+
+def _pace(options: dict[str, Any] | None) -> str:
+    """How a training goes that is quicker than its preset's."""
+    return f" of {options['batch']} pictures at a rate of {options['lr']:g}" if options else ""
 
 
 KINDS = ("regret", "spearman", "partial")

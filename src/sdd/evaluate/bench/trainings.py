@@ -46,7 +46,7 @@ def _measure(bench: Bench, editors: Editors, cell: Cell) -> Cell:
     took = time.perf_counter() - began
     there = bench.subjects(cell["prompt"], cell["n"], cell["people_seed"])
     along = curve(returned(editor), there, bench.judge, STRENGTHS)
-    drawn = curve(returned(editor, blended=False), there, bench.judge, STRENGTHS)
+    drawn = curve(returned(editor, blend=False), there, bench.judge, STRENGTHS)
     return {
         "timesteps": editor.info.timesteps, "seconds_trained": round(took, 1),
         "people": [{k: rounded(v) for k, v in point.items()} for point in along],

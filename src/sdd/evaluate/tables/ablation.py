@@ -117,8 +117,8 @@ def measured(cell: Cell, folder: Path) -> dict[str, Any]:
     editor = editors.get(cell.text, cell.seed, **cell.options)
     there = _subjects(folder, cell.text, cell.n, cell.people)
     drawn, along = (
-        [means(figures) for figures in curve(returned(editor, blended), there, judge, STRENGTHS)]
-        for blended in (False, True)
+        [means(figures) for figures in curve(returned(editor, blend), there, judge, STRENGTHS)]
+        for blend in (False, True)
     )
     one = STRENGTHS.index(1.0)
     found = {

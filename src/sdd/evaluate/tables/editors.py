@@ -79,7 +79,7 @@ def editing(
         gain = statistics.fmean(found.people["gain"])
         CONSOLE.print(f"{asked.text}: gain {gain:.2f}, success {statistics.fmean(found.people['success']):.0%}")
         if pictures is not None:
-            unedited = returned(editor, blended=False)(there.images[:8], 0.0)
+            unedited = returned(editor, blend=False)(there.images[:8], 0.0)
             sheet = [there.images[:8], unedited, found.edited[:8], found.answers[:8]]
             save_rows(pictures / f"{asked.text.replace(' ', '-')}.png", sheet)
     figures, intervals = summed(rows)
