@@ -21,6 +21,7 @@ from sdd.evaluate.bench.costs import CALLS, Cost, calls_of, cost_rows, real_size
 from sdd.evaluate.bench.experiment import Experiment, Size, claim, command, find, write
 from sdd.evaluate.bench.names import NAMES
 from sdd.evaluate.bench.points import Curve, bootstrap, chosen, common, curves, reach
+from sdd.evaluate.bench.single_steps import DESCENT
 from sdd.evaluate.judge import Judge
 from sdd.manipulators.inversion import psnr
 from sdd.methods.effdiff import noise_of
@@ -237,6 +238,13 @@ def test_regret_is_what_the_choice_loses():
     assert wrong["N̄"]["regret"] == pytest.approx([0.5, 0.6])
     assert wrong["always the best of the other prompts"]["regret"] == pytest.approx([0.5, 0.5])
     assert wrong["any, at random"]["regret"] == pytest.approx([0.5 - 0.7 / 3, 0.6 - 0.7 / 3])
+    assert "no one: a descent of all" not in wrong
+    descended = told(gains, {"a": [5, 0, 1], "b": [0, 2, 9]})
+    descended["rows"] += [
+        {"prompt": text, "t": DESCENT, "seed": k, "people": [{"gain": [g]}]}
+        for k, (text, g) in enumerate((("a", 0.4), ("b", 0.5), ("b", 0.3)))
+    ]
+    assert timesteps.raced(descended)["no one: a descent of all"]["regret"] == pytest.approx([0.1, 0.2])
     won = [c for c in timesteps.claims(right, 2) if c["claim"].startswith("N̄")]
     assert won[0]["holds"] is True
 

@@ -23,6 +23,7 @@ TEXTS = (
 QUICK_TEXTS = ("white hair", "sunglasses")
 TIMESTEPS, QUICK_TIMESTEPS = tuple(range(50, 1000, 100)), (150, 350, 550, 750, 950)
 SOURCES = {True: 4, False: 16}  # pictures that indicators are of
+DESCENT = "descent"  # in the place of a timestep: all of them, sinking until the lowest is left
 PEOPLE = 6  # seed of the people: a choice of an indicator may follow
 
 
@@ -31,16 +32,16 @@ def outcomes(bench: Bench, what: str, size: Size) -> Found:
     texts = texts_of(size, QUICK_TEXTS, TEXTS)
     timesteps = QUICK_TIMESTEPS if size.quick else TIMESTEPS
     n, seeds, steps = size.n or (8 if size.quick else 16), 1 if size.quick else 2, 40 if size.quick else 200
+    at: dict[int | str, Cell] = {t: {"timesteps": f"list:{t}", "descend": 0.0} for t in timesteps}
+    at[DESCENT] = {"timesteps": "random", "descend": 1.0}
     cells = [
         {
             "t": t, "prompt": text, "seed": size.seed + k, "n": n, "people_seed": PEOPLE,
-            "options": options(
-                PRESET[size.quick], steps, size.quick, timesteps=f"list:{t}", descend=0.0, **PACE[size.quick]
-            ),
+            "options": options(PRESET[size.quick], steps, size.quick, **which, **PACE[size.quick]),
         }
         for text in texts
         for k in range(seeds)
-        for t in timesteps
+        for t, which in at.items()
     ]  # fmt: skip
     rows = trained(bench, f"{what}: trainings", cells)
     for row in rows:
@@ -68,13 +69,19 @@ def gains(found: Found) -> dict[str, np.ndarray]:
     """Of each prompt that is whole the best gain of each training, (seeds, timesteps)."""
     made = {}
     for text in found["prompts"]:
-        there: Rows = [r for r in found["rows"] if r["prompt"] == text and "why" not in r]
+        there: Rows = [r for r in found["rows"] if r["prompt"] == text and r["t"] != DESCENT and "why" not in r]
         seeds = sorted({r["seed"] for r in there})
         lines = [{r["t"]: best_gain(r) for r in there if r["seed"] == k} for k in seeds]
         whole = [[line[t] for t in found["timesteps"]] for line in lines if len(line) == len(found["timesteps"])]
         if whole:
             made[text] = np.array(whole)
     return made
+
+
+def descent(found: Found, text: str) -> float:
+    """The gain of training at timesteps that sink, averaged over seeds; NaN where there is none."""
+    of = [best_gain(r) for r in found["rows"] if (r["prompt"], r["t"]) == (text, DESCENT) and "why" not in r]
+    return float(np.mean(of)) if of else float("nan")
 
 
 def scores(found: Found) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 Of each indicator: its rank correlation with the gain within a prompt; the same after the mean curve over prompts was
 taken from both, which an indicator that only knows the schedule does not pass; and the *regret*, the gain lost by
 training where it is largest instead of where the gain is. Beside them: always the same timestep (the best of the other
-prompts, or the middle), and any at random.
+prompts, or the middle), any at random, and all of them, sinking.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, verdict
-from sdd.evaluate.bench.single_steps import gains, outcomes, scores
+from sdd.evaluate.bench.single_steps import descent, gains, outcomes, scores
 from sdd.evaluate.indicators import NAMES
 from sdd.evaluate.intervals import Mean, mean
 from sdd.evaluate.markdown import estimate, table
@@ -62,6 +62,9 @@ def raced(found: Found) -> dict[str, dict[str, list[float]]]:
         at = [gain[k, np.delete(gain, k, 0).mean(0).argmax()] for k in range(len(texts))]
         made["always the best of the other prompts"] = {"regret": (best - np.array(at)).tolist()}
     made["always the middle"] = {"regret": (best - gain[:, gain.shape[1] // 2]).tolist()}
+    falls = best - np.array([descent(found, text) for text in texts])
+    if not np.isnan(falls).any():
+        made["no one: a descent of all"] = {"regret": falls.tolist()}
     made["any, at random"] = {"regret": (best - gain.mean(1)).tolist()}
     return made
 
