@@ -16,6 +16,8 @@ from sdd.errors import SddError
 from sdd.io.pictures.folder import Source, output_paths
 from sdd.io.pictures.read import read_image
 from sdd.io.pictures.write import grid, save_png
+from sdd.teachers.load import load_teacher
+from sdd.training.checkup import Checkup, check_up
 from sdd.training.run import slug
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Demo:
         editor: its file.
         before, after: folders of pictures; `sheet`: all of them side by side.
         count: how many people were edited.
+        checkup: how the training went.
         training, editing: seconds.
     """
 
@@ -43,6 +46,7 @@ class Demo:
     after: Path
     sheet: Path
     count: int
+    checkup: Checkup
     training: float
     editing: float
 
@@ -56,15 +60,18 @@ def demonstrate(prompt: str, folder: Path, seed: int, device: torch.device, prog
     domain = embedded().to(device)
     started = time.perf_counter()
     path = folder / f"{slug(prompt)}.safetensors"
-    sdd.distill(prompt, domain, seed=seed, out=path, run=folder / "run", device=device, progress=progress)
+    editor = sdd.distill(prompt, domain, seed=seed, run=folder / "run", device=device, progress=progress)
     trained = time.perf_counter() - started
+    found = check_up(editor, load_teacher(domain.teacher, device), domain)
+    found.note(editor)
+    editor.save(path)
     sources = []
     for index, person in enumerate(audience(prompt, count, seed)):
         name = Path(f"avatar-{index:02d}.png")
         sources.append(Source(save_png(person.render(), folder / "before" / name), name))
     outputs = output_paths(sources, folder / "after")
     started = time.perf_counter()
-    outcome = edit_pictures(sources, outputs, Editor.compose([Editor.load(path, domain)]), Wish())
+    outcome = edit_pictures(sources, outputs, Editor.compose([editor]), Wish())
     edited = time.perf_counter() - started
     if outcome.broken:
         raise SddError(outcome.broken[0])
@@ -72,7 +79,7 @@ def demonstrate(prompt: str, folder: Path, seed: int, device: torch.device, prog
     starts = range(0, len(sources), COLUMNS)
     order = [picture for start in starts for row in rows for picture in row[start : start + COLUMNS]]
     sheet = save_png(grid(order, columns=COLUMNS), folder / "before-after.png")
-    return Demo(path, folder / "before", folder / "after", sheet, len(sources), trained, edited)
+    return Demo(path, folder / "before", folder / "after", sheet, len(sources), found, trained, edited)
 
 
 def audience(prompt: str, count: int, seed: int) -> list[Avatar]:

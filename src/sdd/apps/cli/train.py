@@ -44,6 +44,7 @@ from sdd.errors import SddError
 if TYPE_CHECKING:
     from sdd.domains.domain import Domain
     from sdd.teachers.protocol import Teacher
+    from sdd.training.checkup import Checkup
 
 
 def _check_words(prompt: str, teacher: Any, force: bool) -> None:
@@ -290,10 +291,15 @@ def _checked_up(editor: Any, path: Path, guide: Any, place: Any, where: Any) -> 
         return editor
     found.note(editor)
     editor.save(path)
+    _say_how(found)
+    return editor
+
+
+def _say_how(found: Checkup) -> None:
+    """How a training went, and what is wrong with that."""
     say(found.sentence)
     if found.advice is not None:
         terminal.warn(found.advice)
-    return editor
 
 
 @app.command(epilog="Example: sdd demo -o demo/")
@@ -315,6 +321,7 @@ def demo(
     say(f"training {prompt!r} on drawn avatars (held-out ones are edited afterwards) ...")
     with _words_were_checked(True):
         made = demonstrate(prompt, out, seed, where, watched())
+    _say_how(made.checkup)
     say(
         f"trained {made.editor} in {made.training:.0f} s and edited {made.count} held-out avatars in "
         f"{made.editing:.1f} s"
