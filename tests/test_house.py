@@ -22,7 +22,7 @@ LAYERS = (
     ("teachers",),
     ("io", "device"),
     ("nets",),
-    ("errors",),
+    ("errors", "memory"),
 )
 # A departure is handed a step of the paper's; an editor knows the library of domains.
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -34,7 +34,8 @@ from sdd.io.pictures.shape import resize
 Quad = NDArray[np.float64]
 
 UNIT = 128  # the side of a drawing in which the lengths below are pixels
-CHUNK = 2**18  # source pixels at a time, so that memory does not grow with the source
+CHUNK = 2**16  # source pixels at a time, so that memory does not grow with the source
+STRIDE = 4  # pixels that a region grows before it is asked whether it still does, which costs as much as growing
 SEEK = 0.02  # what is drawn in a pixel's own colour to within this takes its change from its very place
 
 
@@ -123,7 +124,9 @@ def blend(
 def connected(found: Tensor, within: Tensor) -> Tensor:
     """All that hangs together with what was `found`, inside `within`: booleans (B, 1, h, w)."""
     while True:
-        larger = _dilated(found) & within
+        larger = found
+        for _ in range(STRIDE):
+            larger = _dilated(larger) & within
         if torch.equal(larger, found):
             return found
         found = larger
@@ -218,21 +221,19 @@ def _resembling(colours: Tensor, fields: Tensor, place: Tensor, how: Blending) -
     wanted, place = colours.T[seek], place[seek]
     # One row a place: what is gathered together lies together in memory.
     rows, nearest = fields.flatten(1).T.contiguous(), place.round().long()
-    total, weights = torch.zeros(len(place), len(fields)).to(fields), torch.zeros(len(place), 1).to(fields)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            if dx * dx + dy * dy > how.reach**2:
-                continue
-            x = (nearest[:, 0] + dx * step).clamp(0, width - 1)
-            y = (nearest[:, 1] + dy * step).clamp(0, height - 1)
-            there = rows.index_select(0, y * width + x)
-            far = ((x - place[:, 0]).square() + (y - place[:, 1]).square()) / (step * how.near) ** 2
-            unlike = (there[:, :3] - wanted).square().sum(1) / how.alike**2
-            # What resembles nothing takes what is nearest.
-            weight = (torch.exp(-0.5 * far) * (torch.exp(-0.5 * unlike) + 1e-6))[:, None]
-            total.addcmul_(weight, there)
-            weights += weight
-    result[:, seek] = torch.lerp(here[:, seek], (total / weights).T, elsewhere[seek])
+    around = [
+        (i, j) for j in range(-reach, reach + 1) for i in range(-reach, reach + 1) if i * i + j * j <= how.reach**2
+    ]
+    offsets = step * torch.tensor(around, device=place.device)[:, None]  # (K, 1, 2)
+    x, y = (nearest + offsets).unbind(-1)  # (K, M) each
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    there = rows[y * width + x]  # (K, M, C)
+    far = ((x - place[:, 0]).square() + (y - place[:, 1]).square()) / (step * how.near) ** 2
+    unlike = (there[..., :3] - wanted).square().sum(-1) / how.alike**2
+    # What resembles nothing takes what is nearest.
+    weights = torch.exp(-0.5 * far) * (torch.exp(-0.5 * unlike) + 1e-6)
+    total = torch.einsum("km,kmc->mc", weights, there)
+    result[:, seek] = torch.lerp(here[:, seek], (total / weights.sum(0)[:, None]).T, elsewhere[seek])
     return result
 
 

@@ -37,6 +37,7 @@ from sdd.evaluate.tables.search import search_command
 from sdd.evaluate.tables.sooner import sooner_command
 from sdd.evaluate.tables.speed import speed_command
 from sdd.evaluate.tables.teaching import teacher_command
+from sdd.memory import keep_memory
 
 __all__ = ["ablation_command", "all_command", "main", "methods_command"]
 
@@ -61,6 +62,7 @@ def all_command(
 
 def main() -> None:
     """The command line; bad input is one sentence and exit code 2."""
+    keep_memory()  # as `sdd` does, which is what is measured
     try:
         app()
     except SddError as error:

@@ -17,6 +17,7 @@ from typing import Any
 from sdd.apps.bulk.task import Report, Task
 from sdd.apps.bulk.work import Order, Worker
 from sdd.errors import SddError, one_line
+from sdd.memory import keep_memory
 
 THREADS, THREADS_GPU = 2, 8  # of a worker: one computes, the others read and write
 RETRIES = 3  # of a task whose worker died
@@ -64,6 +65,7 @@ def _hand(order: Order) -> type:
             import torch
 
             warnings.simplefilter("ignore")
+            keep_memory()
             cuda = torch.cuda.is_available()  # as Ray lets this actor see it
             if not cuda:
                 torch.set_num_threads(1)

@@ -26,6 +26,7 @@ from typing import Any
 from sdd.apps.bulk.task import Report, Task
 from sdd.apps.bulk.work import Order, Worker
 from sdd.errors import SddError, one_line
+from sdd.memory import keep_memory
 
 START = "spawn"  # a network that has computed in a process does not survive its fork
 MOST = 8  # threads of a worker, and workers of a CPU, that nobody asked for
@@ -208,6 +209,7 @@ def _serve(pipe: Connection, order: Order, device: str | None, crew: Crew) -> No
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to answer
     warnings.simplefilter("ignore")
+    keep_memory()
     if crew.cores is not None:
         torch.set_num_threads(crew.cores)
     speaking = Lock()

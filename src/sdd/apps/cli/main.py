@@ -14,6 +14,7 @@ import sys
 from sdd.apps import terminal
 from sdd.apps.cli import bench, bulk, by_method, domain, edit, eval, export, models, samples, studio, train, words
 from sdd.apps.cli.app import app
+from sdd.memory import keep_memory
 
 # Importing them adds their commands.
 COMMANDS = (train, edit, bulk, by_method, export, studio, samples, words, models, domain, bench, eval)
@@ -28,6 +29,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal that knows no sparklines gets question marks
     # Importing torch makes a million objects that all stay: looking for garbage among them is a tenth of a start.
     gc.set_threshold(100_000)
+    keep_memory()
     try:
         app(prog_name="sdd")
     except KeyboardInterrupt:  # before a command has begun
