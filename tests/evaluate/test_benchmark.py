@@ -19,7 +19,7 @@ from sdd.evaluate.kept_editors import Editors
 from sdd.evaluate.machine import machine
 from sdd.evaluate.page import main, read
 from sdd.evaluate.prompts import PROMPTS, prompt, reads, subjects
-from sdd.evaluate.tables import ablation, guidances, limits, manipulators, search, sooner, speed
+from sdd.evaluate.tables import ablation, guidances, limits, manipulators, methods, search, sooner, speed
 from sdd.evaluate.tables.editors import editing, summed
 from sdd.evaluate.tables.judging import judging
 from sdd.evaluate.tables.reconstruction import reconstruction
@@ -377,3 +377,11 @@ def test_figures_of_another_shape_are_said_to_be_stale(tmp_path):
     (out / "judge.json").write_text("{}")
     with pytest.raises(SddError):
         read(out)
+
+
+def test_of_a_table_of_some_the_rows_of_others_stay(tmp_path):
+    path = tmp_path / "methods.json"
+    assert methods.others(path, ["ddib"], 2) == []
+    rows = [{"method": "sdedit", "prompt": "smile"}, {"method": "ddib", "prompt": "smile"}]
+    path.write_text(json.dumps({"edition": methods.EDITION, "n": 2, "seed": methods.REPORTED, "rows": rows}))
+    assert methods.others(path, ["ddib"], 2) == rows[:1] and methods.others(path, ["ddib"], 3) == []

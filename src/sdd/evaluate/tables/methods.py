@@ -125,6 +125,11 @@ def comparing(
                 f"gain {statistics.fmean(row['people']['gain']):.2f}, {row['seconds']:.2f} s a picture"
             )
             CONSOLE.print(f"{name} {text}: {said}")
+    return summed(rows)
+
+
+def summed(rows: Rows) -> dict[str, Any]:
+    """Success and gain of every method with their intervals, beside the rows themselves."""
     figures, intervals = {}, {}
     for name in dict.fromkeys(row["method"] for row in rows if "why" not in row):
         for figure in ("success", "gain"):
@@ -145,17 +150,34 @@ def _part(folder: Path, method: Method, text: str, models: Models, n: int, few: 
 @app.command("methods")
 def methods_command(
     n: N = None, quick: Quick = False, out: Out = OUT, folder: Kept = None, pictures: Pictures = PICTURES,
-    names: Annotated[list[str] | None, typer.Option("--methods", help="Only these; may be repeated.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--methods", help="Only these; may be repeated. Rows of others stay.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option("--prompt", help="Only these prompts; may be repeated.")] = None,
 ) -> None:  # fmt: skip
-    """Every method, its knob chosen on people of seed 5 and its figures on people of seed 1."""
+    """Every method, its knob chosen on people of seed 5 and its figures on people of seed 1.
+
+    With --methods, rows of the others stay as they were measured.
+    """
     n = n or (2 if quick else 24)
     domain = embedded()
     texts = tuple(only) if only else TEXTS[:1] if quick else TEXTS
     chosen = [name for some in names or () for name in some.split(",") if name]
     place = kept_folder(folder) / "methods"
     found = comparing(domain, Judge.load(), models_of(domain), place, n, max(2, n // 2), texts, chosen, pictures)
-    finish(NAME, found, n, REPORTED, out, EDITION)
+    rows = others(out / f"{NAME}.json", chosen, n) + found["rows"] if chosen else found["rows"]
+    order = sorted(every.available(), key=lambda name: (name != "sdd", name))
+    finish(NAME, summed(sorted(rows, key=lambda row: order.index(row["method"]))), n, REPORTED, out, EDITION)
+
+
+def others(path: Path, names: Sequence[str], n: int) -> Rows:
+    """Rows of other methods that an earlier table of the same people has."""
+    if not path.is_file():
+        return []
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if (before["edition"], before["n"], before["seed"]) != (EDITION, n, REPORTED):
+        return []
+    return [row for row in before["rows"] if row["method"] not in names]
 
 
 def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
