@@ -18,7 +18,8 @@ PRESET = {True: "default", False: "paper"}  # in a quick run the paper's does no
 PACE: dict[bool, dict[str, Any]] = {True: {}, False: {"batch": 2, "lr": 0.1}}
 TEXTS = (
     "white hair", "sunglasses", "dark skin", "a beard", "smile", "pink clothes", "black hair", "bald", "a turban",
-    "pale skin", "blue clothes", "glasses",
+    "pale skin", "blue clothes", "glasses", "red hair", "a blue background", "blonde hair", "pink hair",
+    "head tilted left", "surprised", "sad", "angry",
 )  # fmt: skip
 QUICK_TEXTS = ("white hair", "sunglasses")
 TIMESTEPS, QUICK_TIMESTEPS = tuple(range(50, 1000, 100)), (150, 350, 550, 750, 950)
