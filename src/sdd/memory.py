@@ -1,8 +1,7 @@
 """Memory that was freed is kept for the next tensor.
 
 The C library of Linux gives large blocks back to the system as soon as they are freed, and gets new pages for the next
-ones, each of which costs an interruption when it is first written: a sixth of an edit. A process that does nothing else
-keeps them.
+ones, each of which costs an interruption when it is first written. A process that does nothing else keeps them.
 """
 
 from __future__ import annotations
