@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from sdd.apps.cli.main import app
+from sdd.beyond.information import log_snr_slope
 from sdd.domains import avatars
 from sdd.errors import SddError
 from sdd.evaluate import indicators
@@ -278,8 +279,8 @@ def test_indicators_on_a_teacher_whose_answer_is_known():
 
 def test_the_slope_of_the_log_snr():
     a = torch.sigmoid(torch.linspace(5, -5, 1000, dtype=torch.float64))
-    assert indicators.log_snr_slope(a, 500) == pytest.approx(10 / 999, rel=1e-6)
-    assert indicators.log_snr_slope(a, 0) == pytest.approx(10 / 999, rel=1e-6)
+    assert log_snr_slope(a, 500) == pytest.approx(10 / 999, rel=1e-6)
+    assert log_snr_slope(a, 0) == pytest.approx(10 / 999, rel=1e-6)
 
 
 # --- Proxies ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
     draws       several draws of timestep and noise for one rendering
     scale       the guidance in units of its own signal; levels that carry none stay off
     steady      rates, averages and outliers
+    information where the prompt tells most: another score of timesteps than the paper's
     settle      stop when guidance and what holds the edit balance
     strength    how far strength 1 goes
     blend       the edit laid into the source, whose own pixels stay

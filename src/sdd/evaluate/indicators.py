@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sdd.beyond.information import log_snr_slope
 from sdd.beyond.scale import signal
 from sdd.errors import SddError
 from sdd.paper.objective import ScoreDistillation
@@ -82,14 +83,6 @@ def indicators(
         for name, value in row.items():
             found.setdefault(name, []).append(value)
     return found
-
-
-def log_snr_slope(alphas_cumprod: Tensor, t: int) -> float:
-    """|dλ/dt| at a timestep, λ = log ᾱ / (1 − ᾱ), by central differences."""
-    a = alphas_cumprod.double().cpu().clamp(1e-12, 1 - 1e-12)
-    low, high = max(0, t - 1), min(len(a) - 1, t + 1)
-    lam = torch.log(a / (1 - a))
-    return float((lam[low] - lam[high]).abs() / (high - low))
 
 
 class _Asked:

@@ -40,7 +40,7 @@ class DistillConfig(BaseModel):
     scale: float = Field(default=5.0, ge=-1000, le=1000)  # classifier-free: eps_null + scale * (eps_text - eps_null)
     fidelity: float = Field(default=1.0, ge=0, le=1000)  # of dds and pds: weight of eps_null - source_eps_null
     source_prompt: str = ""  # what the source shows, for dds and pds; empty is the null prompt
-    timesteps: str = "above:0"  # strategy: largest, above:0.8, random, list:700,750
+    timesteps: str = "above:0"  # strategy: largest, above:0.8, random, information, list:700,750
     search_gradient: Literal["image", "latent"] = "latent"  # of the hybrid quality score; image is Equation 8
     search_scale: float = Field(default=5.0, ge=-1000, le=1000)  # of the guidance in that score; 1 is Equation 8
     search_weighted: bool = True  # whether that score is of w(t) times the gradient; Equation 8 has no w(t)
@@ -115,8 +115,10 @@ class DistillConfig(BaseModel):
         if kind == "above" and _number(rest):
             if not -1 <= float(rest) < 1:
                 raise ValueError("scores lie between -1 and 1, and above:0.8 takes those above 0.8")
-        elif value not in ("largest", "random") and not (kind == "list" and re.fullmatch(r" *\d+( *, *\d+)* *", rest)):
-            raise ValueError("strategies are largest, random, above:0.8 and list:700,750")
+        elif value not in ("largest", "random", "information") and not (
+            kind == "list" and re.fullmatch(r" *\d+( *, *\d+)* *", rest)
+        ):
+            raise ValueError("strategies are largest, random, information, above:0.8 and list:700,750")
         return value
 
     @model_validator(mode="after")
@@ -310,13 +312,15 @@ KIND_DEPARTURES: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def departures(settings: DistillConfig) -> list[str]:
-    """The names of what in a configuration is not the paper's: of `DEPARTURES`, `KIND_DEPARTURES`, "released code"."""
+    """The names of what in a configuration is not the paper's: of `DEPARTURES`, `KIND_DEPARTURES`, "information",
+    "released code"."""
     paper = DistillConfig(**PAPER)
 
     def differs(options: tuple[str, ...]) -> bool:
         return any(getattr(settings, name) != getattr(paper, name) for name in options)
 
     found = [name for name, (options, _) in (DEPARTURES | KIND_DEPARTURES).items() if differs(options)]
+    found += ["information"] if settings.timesteps == "information" else []
     return found + (["released code"] if differs(("topk", "shuffle", "reduction")) else [])
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from sdd.beyond.information import STRATEGY
 from sdd.device import check_seed, pick_device, weights_type
 from sdd.domains import library
 from sdd.domains.domain import Domain
@@ -102,7 +103,7 @@ def distill(
         return editor
     world = World.join(place)
     guide = _teacher(teacher or domain.teacher, place, settings)
-    if not searches(settings.timesteps):
+    if not searches(settings.timesteps) and settings.timesteps != STRATEGY:
         timestep_set(None, settings.timesteps, guide.num_timesteps)  # a wrong list is said now, not after minutes
     keeper = Run(folder if world.first else None, card)
     for word, near in unknown_content(prompt, guide):

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from sdd.beyond.descent import descended
 from sdd.beyond.draws import Draws
+from sdd.beyond.information import STRATEGY, information
 from sdd.beyond.offline import regress
 from sdd.beyond.scale import Scaled, signal
 from sdd.beyond.sooner import decided
@@ -258,6 +259,8 @@ def _searched(
     watch: Watch | None,
 ) -> tuple[dict[str, Any] | None, list[int]]:  # fmt: skip
     """The hybrid quality score as a record, where the strategy looks at it, and S."""
+    if settings.timesteps == STRATEGY:
+        return None, _telling(prompt, teacher, source, seed, report)
     if not searches(settings.timesteps):
         return None, timestep_set(None, settings.timesteps, teacher.num_timesteps)
     done, total = 0, len(source.pictures) * len(default_timesteps(teacher.num_timesteps))
@@ -280,3 +283,20 @@ def _searched(
         enough=decided(settings.timesteps, settings.search_sure),
     )
     return json.loads(hqs.to_json()), timestep_set(hqs, settings.timesteps, teacher.num_timesteps)
+
+
+def _telling(prompt: str, teacher: Teacher, source: Source, seed: int, report: Report) -> list[int]:
+    """S of the one timestep at which the prompt tells most."""
+    steps = default_timesteps(teacher.num_timesteps)
+    done, total = 0, len(source.pictures) * len(steps)
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        report(f"what {prompt!r} tells at each timestep", done, total)
+
+    with torch.no_grad():
+        latents = teacher.encode_image(source.pictures, sample=False)
+    random = torch.Generator().manual_seed(seed + 5)
+    found = information(teacher, latents, prompt, steps, random, advance=advance)
+    return [steps[found.index(max(found))]]

@@ -100,7 +100,8 @@ def _departures(names: Sequence[str]) -> str:
     from sdd.training.config import DEPARTURES, KIND_DEPARTURES
 
     meant = {name: what for name, (_, what) in (DEPARTURES | KIND_DEPARTURES).items()} | {
-        "released code": "as the released code has it"
+        "information": "the one timestep at which the prompt tells most, and no hybrid quality score",
+        "released code": "as the released code has it",
     }
     return "\n".join(["beside what the paper does:", *(f"{n}: {meant[n]}" if n in meant else n for n in names)])
 

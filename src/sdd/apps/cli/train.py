@@ -126,7 +126,9 @@ def train(
         str | None, typer.Option(help="What edits: stylegan; or without a generator one-step or image-to-image.")
     ] = None,
     guidance: Annotated[str | None, typer.Option(help="sds (the paper's), csd, dds, pds or asd.")] = None,
-    timesteps: Annotated[str | None, typer.Option(help="largest, above:0.8, random, or a list: 700,750.")] = None,
+    timesteps: Annotated[
+        str | None, typer.Option(help="largest, above:0.8, random, information, or a list: 700,750.")
+    ] = None,
     levels: Annotated[str | None, typer.Option(help="Some of coarse,medium,fine; or auto.")] = None,
     steps: Annotated[str | None, typer.Option(help="Training steps; or auto, until the edit no longer grows.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training options.")] = None,

@@ -108,7 +108,7 @@ def section(found: Found) -> list[str]:
         + ("" if found["seeds"] > 1 else " (one seed: any range)")
         + " and are counted. *Regret*: gain lost by training where the indicator is largest. *Partial*: the rank "
         "correlation after the mean curve over prompts is taken from both, from three prompts on. Intervals over "
-        "prompts.",
+        "prompts. ‖ε_γ − ε₀‖² dλ is an option of a training: `sdd train --timesteps information`.",
         "",
         *table(["indicator", "regret", "Spearman", "partial"], body),
         "",
