@@ -38,6 +38,7 @@ from sdd.apps.pictures import Edits, Wish
 from sdd.editor import Edit
 from sdd.evaluate.machine import machine
 from sdd.io.files import write_text
+from sdd.memory import keep_memory
 
 FIGURES, PLOT = Path("docs/figures/bulk.json"), Path("docs/images/bulk-memory.png")
 SIDE = 16  # px of the pictures that cost nothing
@@ -403,6 +404,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
+    keep_memory()  # as `sdd` does
     if given.part == "kills":
         keep("kills", kills((given.pictures or [2000])[0], given.kills, given.seed))
     elif given.part == "memory":
