@@ -1,6 +1,6 @@
 """A training step, a search and an edit against the published loop, re-enacted on the same models in the same run.
 
-    python benchmarks/published_loop.py --rounds 5        about five minutes on two cores; nothing else may run
+    python benchmarks/published_loop.py --rounds 5        about two minutes on two cores; nothing else may run
 
 What is re-enacted is what the released code does for "white hair": float32, two pictures a step, both texts encoded
 anew at every step, one timestep at a time, the source drawn beside the edit, networks that nobody froze and that go on
@@ -41,6 +41,7 @@ from sdd.manipulators.stylegan import StyleGAN
 from sdd.memory import keep_memory
 from sdd.nets.arcface import identity_features
 from sdd.nets.mapper_kinds import build_mapper
+from sdd.paper import guidance
 from sdd.paper.search import search
 from sdd.teachers.load import load_teacher
 from sdd.training.config import DistillConfig
@@ -48,9 +49,8 @@ from sdd.training.distil import distill
 from sdd.training.train import Training
 
 FIGURES, TITLE = Path("docs/figures/published-loop.json"), "Against the published loop"
-PROMPT, SCALE, LARGEST, T = "white hair", 100.0, 1024, 800  # of the released configuration
+PROMPT, T = "white hair", 800  # of the released configuration, whose other options are the preset `published`
 PUBLISHED_STEPS = tuple(range(100, 901, 50))  # of its search
-BATCH = 2  # of its steps
 PICTURES = 64  # of a batch of edits
 
 
@@ -60,10 +60,10 @@ class Published:
     def __init__(self, domain: Domain, teacher: Any, codes: Tensor) -> None:
         self.domain, self.teacher, self.codes = domain, teacher, codes
         dim = codes.shape[-1]
-        self.mapper = build_mapper({"kind": "LevelsMapper", "style_dim": dim, "levels": ["medium", "fine"]})
-        self.mapper.reset(torch.Generator().manual_seed(0))
-        self.mapper.requires_grad_(True)
-        self.optimizer = torch.optim.AdamW(self.mapper.parameters(), lr=0.005, weight_decay=0.002)
+        self.how = how = DistillConfig.make("published")
+        shape = {"kind": how.mapper, "style_dim": dim, "levels": list(how.levels), "latent_weight": how.latent_weight}
+        self.mapper = build_mapper(shape, torch.Generator().manual_seed(0))
+        self.optimizer = torch.optim.AdamW(self.mapper.parameters(), lr=how.lr, weight_decay=how.weight_decay)
 
     def thaw(self, thawed: bool) -> None:
         """Let the networks that are not trained collect gradients, as nobody forbade them to."""
@@ -86,16 +86,18 @@ class Published:
         with torch.no_grad():
             noisy = teacher.add_noise(latents, noise, now[: len(latents)])
             without, told = teacher.predict_noise(noisy.repeat(2, 1, 1, 1), now, type(null).cat([null, text])).chunk(2)
-        weight = 1 - float(teacher.alphas_cumprod[t])
-        return topk_clip(weight * (without + SCALE * (told - without) - noise), LARGEST, per_sample=False)
+        weight = guidance.weight(teacher.alphas_cumprod, now[: len(latents)]).to(latents)
+        assert self.how.topk is not None, "the preset's"
+        return topk_clip(guidance.sds(without, told, noise, weight, self.how.scale), self.how.topk, per_sample=False)
 
     def step(self, number: int) -> None:
         """One training step."""
-        w = self.codes[torch.arange(number * BATCH, (number + 1) * BATCH) % len(self.codes)]
+        batch = self.how.batch
+        w = self.codes[torch.arange(number * batch, (number + 1) * batch) % len(self.codes)]
         generator, identity = self.domain.generator, self.domain.identity
         source, codes = generator(w), self.moved(w)
         latents = self.teacher.encode_image(generator(codes))
-        loss = (latents * self.gradient(latents.detach(), T)).sum() + 10 * (codes - w).square().mean()
+        loss = (latents * self.gradient(latents.detach(), T)).sum() + self.how.l2 * (codes - w).square().mean()
         if identity is not None:  # the source with itself, which is nothing, and is computed all the same
             loss = loss + 1 - (identity_features(identity, source) * identity_features(identity, source)).sum(1).mean()
         self.optimizer.zero_grad()
@@ -103,13 +105,13 @@ class Published:
         self.optimizer.step()
 
     def search(self) -> int:
-        """One pair of pictures at every timestep of its search, each rendered and encoded anew; how many those are."""
+        """One batch of pictures at every timestep of its search, each rendered and encoded anew; how many those are."""
         for t in PUBLISHED_STEPS:
-            images = self.domain.generator(self.moved(self.codes[:BATCH]))
+            images = self.domain.generator(self.moved(self.codes[: self.how.batch]))
             images.retain_grad()
             latents = self.teacher.encode_image(images)
             latents.backward(self.gradient(latents.detach(), t))
-        return BATCH * len(PUBLISHED_STEPS)
+        return self.how.batch * len(PUBLISHED_STEPS)
 
     def edit(self, images: Tensor) -> None:
         """Pictures one by one: encoded, drawn as they are and edited."""
@@ -126,14 +128,14 @@ def measure(rounds: int, steps: int, seed: int) -> dict[str, Any]:
     device = torch.device("cpu")
     torch.manual_seed(seed)
     images = avatars.render(list(AVATARS.people(seed, 0, PICTURES)))
-    options = {"steps": (rounds + 1) * steps + 2, "timesteps": "above:0"}
-    ours = Training(PROMPT, domain, teacher, DistillConfig.make(None, **options), seed, None, device, silent)
-    same = DistillConfig.make("published", steps=(rounds + 1) * steps + 2, images=128)
+    default = DistillConfig(steps=(rounds + 1) * steps + 2)
+    ours = Training(PROMPT, domain, teacher, default, seed, None, device, silent)
+    same = DistillConfig.make("published", steps=default.steps, images=default.images)
     theirs = Training(PROMPT, domain, teacher, same, seed, None, device, silent)
     with torch.no_grad():
         published = Published(domain, teacher, domain.encoder(images))
     editor: Editor = distill(PROMPT, domain, teacher=teacher, seed=seed, steps=2, progress=False)
-    default, walks = DistillConfig(), (iter(ours), iter(theirs))
+    walks = iter(ours), iter(theirs)
 
     def train(walk: Iterator[Any], batch: int) -> int:
         for _ in range(steps):
@@ -143,26 +145,26 @@ def measure(rounds: int, steps: int, seed: int) -> dict[str, Any]:
     def publish() -> int:
         for number in range(steps):
             published.step(number)
-        return steps * BATCH
+        return steps * published.how.batch
 
     def scored(**how: Any) -> int:
         found = search(teacher, images[: default.search_images], PROMPT, **how)
         return len(found.norm) * len(found.timesteps)
 
-    def single(edit: Callable[[Tensor], object]) -> int:
+    def edited(edit: Callable[[Tensor], object]) -> int:
         edit(images)
         return len(images)
 
     latent: dict[str, Any] = {"gradient": "latent", "scale": default.search_scale, "weighted": True}
     works: dict[str, Callable[[], int]] = {
         "step, published": publish,
-        "step, published, computed by us": lambda: train(walks[1], BATCH),
+        "step, published, computed by us": lambda: train(walks[1], same.batch),
         "step": lambda: train(walks[0], default.batch),
         "search, published": published.search,
         "search, Equation 8": lambda: scored(),
         "search": lambda: scored(**latent),
-        "edit, published": lambda: single(published.edit),
-        "edit": lambda: single(editor),
+        "edit, published": lambda: edited(published.edit),
+        "edit": lambda: edited(editor),
     }
     found: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):

@@ -12,6 +12,7 @@ from sdd.domains.domain import Domain
 from sdd.editor import Editor
 from sdd.editor_file import EditorInfo
 from sdd.errors import SddError
+from sdd.evaluate import command
 from sdd.evaluate.bars import Bar
 from sdd.evaluate.command import finish
 from sdd.evaluate.judge import Judge
@@ -380,8 +381,12 @@ def test_figures_of_another_shape_are_said_to_be_stale(tmp_path):
 
 
 def test_of_a_table_of_some_the_rows_of_others_stay(tmp_path):
-    path = tmp_path / "methods.json"
-    assert methods.others(path, ["ddib"], 2) == []
+    path, seed = tmp_path / "methods.json", methods.REPORTED
+
+    def others(n):
+        return command.others("methods", tmp_path, methods.EDITION, n, seed, "method", ["ddib"])
+
+    assert others(2) == []
     rows = [{"method": "sdedit", "prompt": "smile"}, {"method": "ddib", "prompt": "smile"}]
-    path.write_text(json.dumps({"edition": methods.EDITION, "n": 2, "seed": methods.REPORTED, "rows": rows}))
-    assert methods.others(path, ["ddib"], 2) == rows[:1] and methods.others(path, ["ddib"], 3) == []
+    path.write_text(json.dumps({"edition": methods.EDITION, "n": 2, "seed": seed, "rows": rows}))
+    assert others(2) == rows[:1] and others(3) == []

@@ -17,7 +17,7 @@ from sdd.io.pictures.folder import Source, output_paths
 from sdd.io.pictures.read import read_image
 from sdd.io.pictures.write import grid, save_png
 from sdd.teachers.load import load_teacher
-from sdd.training.checkup import Checkup, check_up
+from sdd.training.checkup import Checkup, check_up_file
 from sdd.training.run import slug
 
 if TYPE_CHECKING:
@@ -60,11 +60,10 @@ def demonstrate(prompt: str, folder: Path, seed: int, device: torch.device, prog
     domain = embedded().to(device)
     started = time.perf_counter()
     path = folder / f"{slug(prompt)}.safetensors"
-    editor = sdd.distill(prompt, domain, seed=seed, run=folder / "run", device=device, progress=progress)
+    guide = load_teacher(domain.teacher, device)
+    editor = sdd.distill(prompt, domain, teacher=guide, seed=seed, run=folder / "run", device=device, progress=progress)
     trained = time.perf_counter() - started
-    found = check_up(editor, load_teacher(domain.teacher, device), domain)
-    found.note(editor)
-    editor.save(path)
+    found = check_up_file(path, editor, guide, domain)
     sources = []
     for index, person in enumerate(audience(prompt, count, seed)):
         name = Path(f"avatar-{index:02d}.png")

@@ -13,7 +13,7 @@ from sdd.domains.domain import Domain
 from sdd.domains.embedded import EMBEDDED
 from sdd.errors import SddError
 from sdd.io.files import write_text
-from sdd.io.progress import bars
+from sdd.io.progress import bars, counting
 from sdd.paper import search as paper
 from sdd.paper.hqs import HQS
 from sdd.paper.timesteps import timestep_set
@@ -132,14 +132,8 @@ def _scores(
 ) -> HQS:
     settings = DistillConfig()
     steps = paper.default_timesteps(teacher.num_timesteps) if timesteps is None else timesteps
-    done = 0
     with bars(progress) as report:
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            report(f"hybrid quality score of {prompt!r}", done, len(images) * len(steps))
-
+        advance = counting(report, f"hybrid quality score of {prompt!r}", len(images) * len(steps))
         return paper.search(
             teacher, images, prompt, steps, gradient=settings.search_gradient,
             scale=settings.search_scale if scale is None else scale, weighted=settings.search_weighted, seed=seed,

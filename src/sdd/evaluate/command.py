@@ -50,6 +50,19 @@ def write(name: str, found: dict[str, Any], n: int, seed: int, out: Path, editio
     write_text(out / f"{name}.json", json.dumps({**quoted, "machine": machine(), **found}, indent=1) + "\n")
 
 
+def others(
+    name: str, out: Path, edition: int, n: int, seed: int, column: str, now: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of an earlier table of the same people whose `column` is none of those that are measured now."""
+    path = out / f"{name}.json"
+    if not path.is_file():
+        return []
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if (before["edition"], before["n"], before["seed"]) != (edition, n, seed):
+        return []
+    return [row for row in before["rows"] if row[column] not in now]
+
+
 def finish(name: str, found: dict[str, Any], n: int, seed: int, out: Path, edition: int = 1) -> None:
     """Save figures, and print them.
 

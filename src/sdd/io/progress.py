@@ -12,6 +12,18 @@ def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
+def counting(report: Report, what: str, total: int) -> Callable[[int], None]:
+    """For work that says how much more of it is done, where a report is told how much is done in all."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        report(what, done, total)
+
+    return advance
+
+
 @contextmanager
 def bars(shown: bool) -> Iterator[Report]:
     """A display on standard error; what is reported under a new name gets a bar of its own."""

@@ -7,6 +7,7 @@ means nothing to the teacher, and whether the teacher would go on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -133,6 +134,18 @@ def check_up(editor: Editor, teacher: Teacher, domain: Domain, count: int = 8, s
     first = asks(0.0)
     remaining = asks(1.0) / first if first > 0 else None
     return Checkup(len(images), int((area > LEAST).sum()), float(area.mean()), float(outside), remaining)
+
+
+def check_up_file(path: Path, editor: Editor, teacher: Teacher, domain: Domain) -> Checkup:
+    """The same, noted in the editor and in its file.
+
+    Raises:
+        SddError: as `check_up`; the file is then left as it is.
+    """
+    found = check_up(editor, teacher, domain)
+    found.note(editor)
+    editor.save(path)
+    return found
 
 
 def _last(editor: Editor, settings: DistillConfig, teacher: Teacher) -> list[int]:

@@ -15,7 +15,7 @@ from sdd.beyond.mask import Masked, Outside, edit_mask
 from sdd.beyond.offline import Distance, changes_of
 from sdd.beyond.published import TopK
 from sdd.domains.domain import Domain
-from sdd.io.progress import Report
+from sdd.io.progress import Report, counting
 from sdd.manipulators.protocol import Manipulator
 from sdd.manipulators.stylegan import StyleGAN
 from sdd.nets.arcface import identity_features
@@ -40,13 +40,7 @@ def masks_of(
     """Where the prompt asks for a change, (N, 1, h, w); None where nothing asks for it."""
     if not settings.mask and settings.outside_weight == 0:
         return None
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        report("find where to edit", done, MASK_DRAWS * len(source))
-
+    advance = counting(report, "find where to edit", MASK_DRAWS * len(source))
     return edit_mask(
         teacher,
         source.latents,
@@ -99,13 +93,7 @@ def distance_of(
     Args:
         timesteps: to train at when a share of the training is done.
     """
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        report("see where the guidance leads", done, settings.offline_steps * len(source))
-
+    advance = counting(report, "see where the guidance leads", settings.offline_steps * len(source))
     random = torch.Generator().manual_seed(seed + 4)
     several = Draws(guidance, settings.draws, random)
 

@@ -26,7 +26,7 @@ from sdd.beyond.steady import rate
 from sdd.beyond.strength import satisfied
 from sdd.device import precision
 from sdd.domains.domain import Domain
-from sdd.io.progress import Report
+from sdd.io.progress import Report, counting
 from sdd.manipulators.protocol import Change, Manipulator, Prepared
 from sdd.paper.algorithm import distil
 from sdd.paper.hqs import HQS
@@ -263,13 +263,8 @@ def _searched(
         return None, _telling(prompt, teacher, source, seed, report)
     if not searches(settings.timesteps):
         return None, timestep_set(None, settings.timesteps, teacher.num_timesteps)
-    done, total = 0, len(source.pictures) * len(default_timesteps(teacher.num_timesteps))
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        report(f"hybrid quality score of {prompt!r}", done, total)
-
+    total = len(source.pictures) * len(default_timesteps(teacher.num_timesteps))
+    advance = counting(report, f"hybrid quality score of {prompt!r}", total)
     hqs = search(
         teacher,
         source.pictures,
@@ -288,13 +283,7 @@ def _searched(
 def _telling(prompt: str, teacher: Teacher, source: Source, seed: int, report: Report) -> list[int]:
     """S of the one timestep at which the prompt tells most."""
     steps = default_timesteps(teacher.num_timesteps)
-    done, total = 0, len(source.pictures) * len(steps)
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        report(f"what {prompt!r} tells at each timestep", done, total)
-
+    advance = counting(report, f"what {prompt!r} tells at each timestep", len(source.pictures) * len(steps))
     with torch.no_grad():
         latents = teacher.encode_image(source.pictures, sample=False)
     random = torch.Generator().manual_seed(seed + 5)

@@ -284,15 +284,13 @@ def _train(
 
 def _checked_up(editor: Any, path: Path, guide: Any, place: Any, where: Any) -> Any:
     """Say how a training went, and have its editor's file say it too."""
-    from sdd.training.checkup import check_up
+    from sdd.training.checkup import check_up_file
 
     try:
-        found = check_up(editor, guide or find_teacher(None, None, place, where), place)
+        found = check_up_file(path, editor, guide or find_teacher(None, None, place, where), place)
     except SddError as error:  # the editor is there all the same
         terminal.warn(f"how the training went could not be checked: {error}")
         return editor
-    found.note(editor)
-    editor.save(path)
     _say_how(found)
     return editor
 

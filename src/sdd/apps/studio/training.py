@@ -19,7 +19,7 @@ from sdd.domains.words import embedded_vocabulary
 from sdd.errors import SddError
 from sdd.io.pictures.write import from_tensor
 from sdd.teachers.load import load_teacher
-from sdd.training.checkup import check_up
+from sdd.training.checkup import check_up_file
 from sdd.training.config import DistillConfig
 from sdd.training.run import slug
 
@@ -107,11 +107,9 @@ class TrainingJob(Job):
     def _checked(self, editor: Editor) -> str:
         try:
             device = next(editor.learned.parameters()).device
-            found = check_up(editor, load_teacher(self.domain.teacher, device), self.domain)
+            found = check_up_file(self.path, editor, load_teacher(self.domain.teacher, device), self.domain)
         except SddError as error:  # the editor is there all the same
             return f"How it went could not be checked: {error}"
-        found.note(editor)
-        editor.save(self.path)
         return ". ".join(text[:1].upper() + text[1:] for text in (found.sentence, found.advice) if text) + "."
 
     @property

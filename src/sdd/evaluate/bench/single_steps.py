@@ -45,8 +45,7 @@ def outcomes(bench: Bench, what: str, size: Size) -> Found:
         for t, which in at.items()
     ]  # fmt: skip
     rows = trained(bench, f"{what}: trainings", cells)
-    for row in rows:
-        row.pop("options")
+    rows = [slim(row) for row in rows]
     asked: list[Cell] = [
         {"indicators": text, "timesteps": list(timesteps), "pictures": SOURCES[size.quick], "seed": size.seed}
         for text in texts
@@ -57,6 +56,12 @@ def outcomes(bench: Bench, what: str, size: Size) -> Found:
         "rows": rows, "indicators": told, "timesteps": list(timesteps), "prompts": list(texts), "n": n,
         "seeds": seeds, "steps": steps, "people_seed": PEOPLE, "preset": PRESET[size.quick], "pace": PACE[size.quick],
     }  # fmt: skip
+
+
+def slim(row: dict[str, Any]) -> dict[str, Any]:
+    """What is said of a training: the gain of each person at each strength; its cell keeps the rest."""
+    kept = {key: value for key, value in row.items() if key not in ("options", "timesteps", "drawn")}
+    return kept | ({"people": [{"gain": point["gain"]} for point in row["people"]]} if "people" in row else {})
 
 
 def _indicators(bench: Bench, cell: Cell) -> Cell:

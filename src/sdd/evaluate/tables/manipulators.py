@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
@@ -14,7 +13,21 @@ import typer
 
 from sdd.domains.avatars.truth import AVATARS
 from sdd.domains.embedded import embedded
-from sdd.evaluate.command import CONSOLE, OUT, PICTURES, Kept, N, Out, Pictures, Quick, Seed, app, finish, kept_folder
+from sdd.evaluate.command import (
+    CONSOLE,
+    OUT,
+    PICTURES,
+    Kept,
+    N,
+    Out,
+    Pictures,
+    Quick,
+    Seed,
+    app,
+    finish,
+    kept_folder,
+    others,
+)
 from sdd.evaluate.intervals import mean
 from sdd.evaluate.judge import Judge
 from sdd.evaluate.kept_editors import Editors
@@ -66,16 +79,6 @@ def summed(rows: Rows) -> dict[str, Any]:
     return {"figures": figures, "intervals": intervals, "rows": rows}
 
 
-def others(path: Path, kinds: Sequence[str], n: int, seed: int) -> Rows:
-    """Rows of other kinds that an earlier table of the same people has."""
-    if not path.is_file():
-        return []
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if (before["edition"], before["n"], before["seed"]) != (EDITION, n, seed):
-        return []
-    return [row for row in before["rows"] if row["kind"] not in kinds]
-
-
 @app.command("manipulators")
 def manipulators_command(
     n: N = None, seed: Seed = 0, quick: Quick = False, out: Out = OUT, kept: Kept = None, pictures: Pictures = PICTURES,
@@ -88,7 +91,7 @@ def manipulators_command(
     editors = Editors(kept_folder(kept), domain)
     kinds = tuple(only or KINDS)
     found = manipulating(domain, Judge.load(), editors, n, seed, kinds=kinds, pictures=pictures, **some)
-    kept_rows = others(out / f"{NAME}.json", kinds, n, seed)
+    kept_rows = others(NAME, out, EDITION, n, seed, "kind", kinds)
     rows = sorted([*kept_rows, *found["rows"]], key=lambda row: KINDS.index(row["kind"]))
     finish(NAME, summed(rows), n, seed, out, EDITION)
 

@@ -22,7 +22,7 @@ from sdd import methods as every
 from sdd.domains.avatars.truth import AVATARS
 from sdd.domains.embedded import embedded
 from sdd.errors import SddError
-from sdd.evaluate.command import CONSOLE, OUT, PICTURES, Kept, N, Out, Pictures, Quick, app, finish, kept_folder
+from sdd.evaluate.command import CONSOLE, OUT, PICTURES, Kept, N, Out, Pictures, Quick, app, finish, kept_folder, others
 from sdd.evaluate.intervals import mean
 from sdd.evaluate.judge import Judge
 from sdd.evaluate.markdown import estimate, measured_by, number, picture_line, table
@@ -109,7 +109,7 @@ def comparing(
         names: of methods; none for all.
     """
     rows: Rows = []
-    for name in names or sorted(every.available(), key=lambda name: (name != "sdd", name)):
+    for name in names or in_order():
         method = every.get(name)
         for text in texts:
             path = _part(folder, method, text, models, n, few)
@@ -165,19 +165,14 @@ def methods_command(
     chosen = [name for some in names or () for name in some.split(",") if name]
     place = kept_folder(folder) / "methods"
     found = comparing(domain, Judge.load(), models_of(domain), place, n, max(2, n // 2), texts, chosen, pictures)
-    rows = others(out / f"{NAME}.json", chosen, n) + found["rows"] if chosen else found["rows"]
-    order = sorted(every.available(), key=lambda name: (name != "sdd", name))
+    order = in_order()
+    rows = others(NAME, out, EDITION, n, REPORTED, "method", chosen or order) + found["rows"]
     finish(NAME, summed(sorted(rows, key=lambda row: order.index(row["method"]))), n, REPORTED, out, EDITION)
 
 
-def others(path: Path, names: Sequence[str], n: int) -> Rows:
-    """Rows of other methods that an earlier table of the same people has."""
-    if not path.is_file():
-        return []
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if (before["edition"], before["n"], before["seed"]) != (EDITION, n, REPORTED):
-        return []
-    return [row for row in before["rows"] if row["method"] not in names]
+def in_order() -> list[str]:
+    """All methods, ours first."""
+    return sorted(every.available(), key=lambda name: (name != "sdd", name))
 
 
 def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
