@@ -113,11 +113,11 @@ def blend(
     region, certain = change_region(edited, unedited, how)
     # A place that looks for its own colour may find it, and its change, as far away as it looks.
     looks = (round(how.reach) + 1) * max(1, round(min(size) / UNIT))
-    touched = F.max_pool2d(region, 2 * looks + 1, 1, looks)
+    side = 2 * looks + 1  # along one axis and then the other, a third of the square's time
+    touched = F.max_pool2d(F.max_pool2d(region, (side, 1), 1, (looks, 0)), (1, side), 1, (0, looks))
+    fields = torch.cat([unedited, region * (edited - unedited), certain], 1)
     result = source.clone()
-    for i in range(len(source)):
-        fields = torch.cat([unedited[i], region[i] * (edited[i] - unedited[i]), certain[i]])
-        _lay(result[i], fields, touched[i, 0], quad, np.linalg.inv(axes), how)
+    _lay(result, fields, touched[:, 0], quad, np.linalg.inv(axes), how)
     return result
 
 
@@ -163,40 +163,45 @@ def padded_quad(width: int, height: int) -> Quad:
 
 
 def _lay(result: Tensor, fields: Tensor, touched: Tensor, quad: Quad, inverse: Quad, how: Blending) -> None:
-    """Lay the change of one drawing into `result` (3, H, W), in place.
+    """Lay the changes of drawings into `result` (B, 3, H, W), in place.
 
     Args:
-        fields: (7, h, w): the unedited drawing, the change to lay there, where it is one for certain.
-        touched: (h, w), positive where the picture may change at all.
+        fields: (B, 7, h, w): the unedited drawing, the change to lay there, where it is one for certain.
+        touched: (B, h, w), positive where the picture may change at all.
     """
-    height, width = touched.shape
+    height, width = touched.shape[-2:]
     low = np.maximum(np.floor(quad.min(0)).astype(int), 0)
-    high = np.minimum(np.ceil(quad.max(0)).astype(int), (result.shape[2], result.shape[1]))
+    high = np.minimum(np.ceil(quad.max(0)).astype(int), (result.shape[3], result.shape[2]))
     wide, tall = int(high[0] - low[0]), int(high[1] - low[1])
-    if wide <= 0 or tall <= 0 or not bool((touched > 0).any()):
+    if wide <= 0 or tall <= 0:
         return
     to_unit = torch.from_numpy(inverse).to(result)
     origin = torch.from_numpy(quad[0] - low).to(result)
-    fade = _Fade(quad, result.shape[2], result.shape[1], how.feather)
+    size = torch.tensor([width, height]).to(result)
+    fade = _Fade(quad, result.shape[3], result.shape[2], how.feather)
     rows = max(1, CHUNK // wide)
     for start in range(0, tall, rows):
         y = torch.arange(start, min(start + rows, tall), device=result.device) + 0.5
         x = torch.arange(wide, device=result.device) + 0.5
         offset = torch.stack(torch.meshgrid(y.to(result), x.to(result), indexing="ij")[::-1], -1) - origin
         uv = offset @ to_unit.T  # places in the quad, from (0, 0) to (1, 1)
-        near = F.grid_sample(touched[None, None], 2 * uv[None] - 1, padding_mode="border", align_corners=False)[0, 0]
         share = fade(uv) * ((uv >= 0) & (uv <= 1)).all(-1)
-        at = (near > 0) & (share > 0)
-        if not bool(at.any()):
-            continue
-        band = result[:, int(low[1]) + start : int(low[1]) + start + len(y), int(low[0]) : int(high[0])]
-        old = band[:, at]  # (3, N)
-        place = uv[at] * torch.tensor([width, height]).to(uv) - 0.5  # in pixels of the drawing
-        moved = _resembling(old, fields, place, how)
-        drawn, change, certain = moved[:3], moved[3:6], moved[6:]
-        other = old - drawn
-        lost = 1 - torch.exp(-(other / how.grain).pow(4).amax(0, keepdim=True))
-        band[:, at] = (old + share[at] * (change - certain * lost * other)).clamp(-1, 1)
+        places = uv * size - 0.5  # in pixels of the drawing
+        top, left = int(low[1]) + start, int(low[0])
+        for picture, drawn_there, touched_there in zip(result, fields, touched, strict=True):
+            near = F.grid_sample(
+                touched_there[None, None], 2 * uv[None] - 1, padding_mode="border", align_corners=False
+            )[0, 0]
+            at = (near > 0) & (share > 0)
+            if not bool(at.any()):
+                continue
+            band = picture[:, top : top + len(y), left : left + wide]
+            old = band[:, at]  # (3, N)
+            moved = _resembling(old, drawn_there, places[at], how)
+            drawn, change, certain = moved[:3], moved[3:6], moved[6:]
+            other = old - drawn
+            lost = 1 - torch.exp(-(other / how.grain).pow(4).amax(0, keepdim=True))
+            band[:, at] = (old + share[at] * (change - certain * lost * other)).clamp(-1, 1)
 
 
 def _resembling(colours: Tensor, fields: Tensor, place: Tensor, how: Blending) -> Tensor:
@@ -214,27 +219,24 @@ def _resembling(colours: Tensor, fields: Tensor, place: Tensor, how: Blending) -
     unlike = (here[:3] - colours).square().sum(0) / how.alike**2
     # Without a step: two machines that round differently are to draw the same.
     elsewhere = (1 - torch.exp(-0.5 * unlike) - SEEK).clamp_min(0) / (1 - SEEK)
-    seek = elsewhere > 0
-    result = here.clone()
-    if not bool(seek.any()):
-        return result
-    wanted, place = colours.T[seek], place[seek]
-    # One row a place: what is gathered together lies together in memory.
-    rows, nearest = fields.flatten(1).T.contiguous(), place.round().long()
+    seek = (elsewhere > 0).nonzero()[:, 0]
+    if not len(seek):
+        return here
+    place = place.index_select(0, seek)
+    nearest = place.round().long()
     around = [
         (i, j) for j in range(-reach, reach + 1) for i in range(-reach, reach + 1) if i * i + j * j <= how.reach**2
     ]
     offsets = step * torch.tensor(around, device=place.device)[:, None]  # (K, 1, 2)
     x, y = (nearest + offsets).unbind(-1)  # (K, M) each
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
-    there = rows[y * width + x]  # (K, M, C)
+    there = fields.flatten(1).index_select(1, (y * width + x).flatten()).unflatten(1, x.shape)  # (C, K, M)
     far = ((x - place[:, 0]).square() + (y - place[:, 1]).square()) / (step * how.near) ** 2
-    unlike = (there[..., :3] - wanted).square().sum(-1) / how.alike**2
+    unlike = (there[:3] - colours[:, None, seek]).square().sum(0) / how.alike**2
     # What resembles nothing takes what is nearest.
     weights = torch.exp(-0.5 * far) * (torch.exp(-0.5 * unlike) + 1e-6)
-    total = torch.einsum("km,kmc->mc", weights, there)
-    result[:, seek] = torch.lerp(here[:, seek], (total / weights.sum(0)[:, None]).T, elsewhere[seek])
-    return result
+    average = (weights * there).sum(1) / weights.sum(0)
+    return here.index_copy(1, seek, torch.lerp(here[:, seek], average, elsewhere[seek]))
 
 
 class _Fade:
