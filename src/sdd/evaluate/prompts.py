@@ -82,14 +82,26 @@ PROMPTS: tuple[Prompt, ...] = (
     Prompt("a blue background", "background_color", "blue", "a background", unlike=("lavender", "green")),
 )
 
+# What follows from many trainings asks more of these kinds: which timesteps teach differs between them most.
+FURTHER: tuple[Prompt, ...] = (
+    Prompt("auburn hair", "hair_color", "auburn", "hair", unlike=("brown", "red", "golden")),
+    Prompt("brown hair", "hair_color", "brown", "hair", unlike=("dark brown", "auburn")),
+    Prompt("platinum hair", "hair_color", "platinum", "hair", unlike=("white", "blonde")),
+    Prompt("black clothes", "clothes_color", "black", "clothes", unlike=("dark grey",)),
+    Prompt("red clothes", "clothes_color", "red", "clothes", unlike=("pink",)),
+    Prompt("dark blue clothes", "clothes_color", "navy", "clothes", unlike=("dark grey", "black")),
+    Prompt("brown skin", "skin_color", "brown", "skin", unlike=("tan", "dark")),
+    Prompt("a moustache", "facial_hair", "moustache", "a face", unlike=("beard",)),
+)
+
 
 def prompt(text: str) -> Prompt:
-    """The benchmark's prompt of that text.
+    """The benchmark's prompt of that text, or a further one.
 
     Raises:
         SddError: there is none.
     """
-    for found in PROMPTS:
+    for found in (*PROMPTS, *FURTHER):
         if found.text == text:
             return found
     raise SddError(f"the benchmark has no prompt {text!r}; it has {', '.join(p.text for p in PROMPTS)}")

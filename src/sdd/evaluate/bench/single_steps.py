@@ -10,17 +10,14 @@ from sdd.evaluate import indicators
 from sdd.evaluate.bench.cells import Bench, Cell
 from sdd.evaluate.bench.experiment import Found, Size, texts_of
 from sdd.evaluate.bench.trainings import best_gain, options, trained
+from sdd.evaluate.prompts import FURTHER, PROMPTS
 from sdd.evaluate.trial import Rows, rounded
 from sdd.io.code import code_of
 
 PRESET = {True: "default", False: "paper"}  # in a quick run the paper's does not take hold
 # What the paper leaves to whoever trains: a twentieth of the released code's steps, at twenty times its rate.
 PACE: dict[bool, dict[str, Any]] = {True: {}, False: {"batch": 2, "lr": 0.1}}
-TEXTS = (
-    "white hair", "sunglasses", "dark skin", "a beard", "smile", "pink clothes", "black hair", "bald", "a turban",
-    "pale skin", "blue clothes", "glasses", "red hair", "a blue background", "blonde hair", "pink hair",
-    "head tilted left", "surprised", "sad", "angry",
-)  # fmt: skip
+TEXTS = tuple(p.text for p in (*PROMPTS, *FURTHER))
 QUICK_TEXTS = ("white hair", "sunglasses")
 TIMESTEPS, QUICK_TIMESTEPS = tuple(range(50, 1000, 100)), (150, 350, 550, 750, 950)
 SOURCES = {True: 4, False: 16}  # pictures that indicators are of
@@ -60,7 +57,7 @@ def outcomes(bench: Bench, what: str, size: Size) -> Found:
 
 def slim(row: dict[str, Any]) -> dict[str, Any]:
     """What is said of a training: the gain of each person at each strength; its cell keeps the rest."""
-    kept = {key: value for key, value in row.items() if key not in ("options", "timesteps", "drawn")}
+    kept = {key: value for key, value in row.items() if key not in ("options", "timesteps")}
     return kept | ({"people": [{"gain": point["gain"]} for point in row["people"]]} if "people" in row else {})
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sdd.evaluate.bench.cells import Bench, Cell
 from sdd.evaluate.kept_editors import Editors, training_code
-from sdd.evaluate.trial import Rows, curve, means, returned, rounded
+from sdd.evaluate.trial import Rows, curve, returned, rounded
 from sdd.io.code import code_of
 from sdd.training.config import PAPER, DistillConfig
 
@@ -38,7 +38,7 @@ def trained(bench: Bench, what: str, cells: Sequence[Cell]) -> Rows:
 
 
 def _measure(bench: Bench, editors: Editors, cell: Cell) -> Cell:
-    """Figures of each person at each strength, blended; means of the drawn edits; the timesteps and seconds."""
+    """Figures of each person at each strength, laid into the source; the timesteps and seconds."""
     if editors.teacher is None:
         editors.teacher = bench.models.get("teacher", "sdd")
     began = time.perf_counter()
@@ -46,11 +46,9 @@ def _measure(bench: Bench, editors: Editors, cell: Cell) -> Cell:
     took = time.perf_counter() - began
     there = bench.subjects(cell["prompt"], cell["n"], cell["people_seed"])
     along = curve(returned(editor), there, bench.judge, STRENGTHS)
-    drawn = curve(returned(editor, blend=False), there, bench.judge, STRENGTHS)
     return {
         "timesteps": editor.info.timesteps, "seconds_trained": round(took, 1),
         "people": [{k: rounded(v) for k, v in point.items()} for point in along],
-        "drawn": [means(point) for point in drawn],
     }  # fmt: skip
 
 
