@@ -122,6 +122,26 @@ def test_what_the_hub_lacks_is_one_sentence(stub, tmp_path):
         Editor.from_pretrained("me/never", local_files_only=True, **options)
 
 
+def test_a_hub_that_is_not_there_is_asked_once(stub, tmp_path, monkeypatch, capfd):
+    import huggingface_hub
+
+    made, options = toy_editor(), {"cache_dir": tmp_path / "kept", "token": False}
+    made.push_to_hub("me/red", pictures=toy_domain().images(1, 4, "test").clamp(-1, 1), token="hf_stub")
+    Editor.from_pretrained("me/red", **options)
+    capfd.readouterr()
+    asked = []
+
+    def unreachable(url, **_):
+        asked.append(url)
+        raise OSError("name or service not known")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
+    assert Editor.from_pretrained("me/red", **options).info == made.info  # of the earlier download
+    with pytest.raises(SddError, match="cannot be reached"):
+        Editor.from_pretrained("me/never", **options)
+    assert len(asked) == 2 and capfd.readouterr() == ("", "")
+
+
 def test_a_folder_is_a_hub_too(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "matching", lambda *_: toy_domain())
     made = toy_editor(

@@ -34,9 +34,26 @@ def download(name: str | Path, filename: str = FILE, **options: Any) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
+        if not options.get("local_files_only") and not _reached(str(name), filename, options):
+            options |= {"local_files_only": True, "force_download": False}
         return Path(hf_hub_download(str(name), filename, **options))
     except Exception as error:
         raise SddError(_why(str(name), error, f"hold {filename}")) from error
+
+
+def ask(repo: str, filename: str, **options: Any) -> None:
+    """Ask the hub for a file once: offline, a download would try again and again for half a minute.
+
+    Args:
+        options: revision and token, as huggingface_hub has them.
+
+    Raises:
+        Exception: the client's own, of which there are many.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(repo, filename, revision=options.get("revision"))
+    get_hf_file_metadata(url, token=options.get("token"))
 
 
 def upload(folder: Path, repo: str, message: str, private: bool | None, **options: Any) -> str:
@@ -59,6 +76,19 @@ def upload(folder: Path, repo: str, message: str, private: bool | None, **option
     except Exception as error:
         raise SddError(_why(repo, error, "take files")) from error
     return str(done)
+
+
+def _reached(repo: str, filename: str, options: dict[str, Any]) -> bool:
+    """Whether the hub answers at all; what it refuses is raised."""
+    from huggingface_hub import errors
+
+    try:
+        ask(repo, filename, **options)
+    except (errors.HfHubHTTPError, errors.HFValidationError):
+        raise
+    except Exception:  # the network's own, of which there are many
+        return False
+    return True
 
 
 def _why(repo: str, error: Exception, what: str) -> str:

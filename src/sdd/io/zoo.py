@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sdd.errors import SddError, first_line
 from sdd.io.files import sha256_file
+from sdd.io.hub import ask
 from sdd.io.quiet import quiet_libraries
 
 NVIDIA = "NVIDIA Source Code License (non-commercial)"
@@ -275,7 +276,7 @@ def _download(entry: Entry) -> Path:
             try:
                 return Path(hf_hub_download(entry.hub, name, local_files_only=True))
             except LocalEntryNotFoundError:
-                _reach(entry.hub, name)
+                ask(entry.hub, name)
             return Path(hf_hub_download(entry.hub, name))
     except Exception as error:  # the hub client raises many unrelated types: network, permission, missing file, disk
         other = f" or download {entry.url} by hand" if entry.url else ""
@@ -283,17 +284,6 @@ def _download(entry: Entry) -> Path:
             f"could not fetch {entry.name} from the hub repository {entry.hub} ({first_line(error).rstrip('.')}); try "
             f"again{other} and put it at {entry.path}"
         ) from error
-
-
-def _reach(hub: str, name: str) -> None:
-    """Ask the hub for a file once: offline, a download would try again and again for half a minute.
-
-    Raises:
-        Exception: the client's own, of which there are many.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    get_hf_file_metadata(hf_hub_url(hub, name))
 
 
 def _snapshot(hub: str) -> Path:
