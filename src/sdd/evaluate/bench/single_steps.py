@@ -25,6 +25,11 @@ DESCENT = "descent"  # in the place of a timestep: all of them, sinking until th
 PEOPLE = 6  # seed of the people: a choice of an indicator may follow
 
 
+def pace(options: dict[str, Any]) -> str:
+    """How a training goes that is quicker than its preset's."""
+    return f" of {options['batch']} pictures at a rate of {options['lr']:g}" if options else ""
+
+
 def outcomes(bench: Bench, what: str, size: Size) -> Found:
     """The gain of training at each timestep, and every indicator of each."""
     texts = texts_of(size, QUICK_TEXTS, TEXTS)

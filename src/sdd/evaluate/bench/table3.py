@@ -8,6 +8,7 @@ from typing import Any
 
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of, verdict
+from sdd.evaluate.bench.single_steps import PACE, pace
 from sdd.evaluate.bench.trainings import STRENGTHS, at, best_gain, options, trained
 from sdd.evaluate.intervals import Mean, difference, mean
 from sdd.evaluate.markdown import estimate, table
@@ -16,6 +17,7 @@ from sdd.evaluate.trial import Rows
 
 STRATEGIES = {"random": "random", "small ξ": "above:0", "large ξ": "above:0.5", "largest": "largest"}
 PRESETS = ("paper", "default")
+STEPS = {True: {"paper": 40, "default": 40}, False: {"paper": 200, "default": 60}}
 REPORTED = 1  # seed of people
 HOLD = 0.05  # editability below which a training has not taken hold
 COLUMNS = {
@@ -27,11 +29,13 @@ def measure(bench: Bench, size: Size) -> Found:
     """Every strategy under both presets."""
     texts = texts_of(size, ("white hair",), HQS_PROMPTS)
     n, seeds = size.n or (8 if size.quick else 24), 1 if size.quick else 3
-    steps = 40 if size.quick else 120
+    steps, paces = STEPS[size.quick], {"paper": PACE[size.quick], "default": {}}
     cells = [
         {
             "preset": preset, "strategy": name, "prompt": text, "seed": size.seed + k, "n": n, "people_seed": REPORTED,
-            "options": options(preset, steps, size.quick, timesteps=strategy, descend=0.0),
+            "options": options(
+                preset, steps[preset], size.quick, timesteps=strategy, descend=0.0, **paces[preset]
+            ),
         }
         for k in range(seeds)
         for text in texts
@@ -41,7 +45,10 @@ def measure(bench: Bench, size: Size) -> Found:
     rows = trained(bench, "table3", cells)
     for row in rows:
         row.pop("options")  # a page of numbers for each; the code says them
-    found = {"rows": rows, "n": n, "prompts": list(texts), "steps": steps, "seeds": seeds, "people_seed": REPORTED}
+    found = {
+        "rows": rows, "n": n, "prompts": list(texts), "steps": steps, "pace": PACE[size.quick], "seeds": seeds,
+        "people_seed": REPORTED,
+    }  # fmt: skip
     return found | {"claims": claims(found)}
 
 
@@ -67,11 +74,11 @@ def claims(found: Found) -> list[Found]:
             each = [mean(_groups(some, "editability")).value for some in (best, rows)]
             gap = difference(_groups(best, "editability"), _groups(rows, "editability"))
             holds = verdict(gap)
-            why = f"{each[0]:.2f} against {each[1]:.2f} at {found['steps']} equal steps, strength 1"
+            why = f"{each[0]:.2f} against {each[1]:.2f} at {found['steps'][preset]} equal steps, strength 1"
             if all(a["timesteps"] == b["timesteps"] for a, b in zip(best, rows, strict=True)):
                 holds, why = None, "both chose the same timesteps"
             elif max(each) < HOLD:
-                holds, why = None, f"neither took hold in {found['steps']} steps"
+                holds, why = None, f"neither took hold in {found['steps'][preset]} steps"
             made.append(claim(f"the largest score teaches more than {other} (editability, {preset})", gap.value, holds,
                               why, gap))  # fmt: skip
     return made
@@ -93,10 +100,11 @@ def section(found: Found) -> list[str]:
     reasons = dict.fromkeys(f"* {r['preset']}, {r['strategy']}: {r['why']}" for r in found["rows"] if "why" in r)
     return [
         f"{len(found['prompts'])} prompts ({', '.join(found['prompts'])}), {found['seeds']} trainings of each, "
-        f"{found['steps']} steps, {found['n']} held-out people each (seed {found['people_seed']}), at strength 1. Each "
-        "preset with its own score, guidance and mapper, at equal steps, batch and pictures, timesteps not sinking; ξ "
-        "is 0 (small) and 0.5 (large). *Best gain*: the largest median over people along the strengths "
-        f"{', '.join(f'{s:g}' for s in STRENGTHS)}, or 0; information only.",
+        f"{found['n']} held-out people each (seed {found['people_seed']}), at strength 1. Each preset with its own "
+        f"score, guidance and mapper, timesteps not sinking: `paper` {found['steps']['paper']} steps"
+        f"{pace(found['pace'])}, `default` {found['steps']['default']}; ξ is 0 (small) and 0.5 (large). *Best gain*: "
+        f"the largest median over people along the strengths {', '.join(f'{s:g}' for s in STRENGTHS)}, or 0; "
+        "information only.",
         "",
         *table(["preset", "strategy", "timesteps", "success", "side effects", "editability", "fidelity", "gain",
                 "best gain"], body),

@@ -16,7 +16,7 @@ import numpy as np
 
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, verdict
-from sdd.evaluate.bench.single_steps import descent, gains, outcomes, scores
+from sdd.evaluate.bench.single_steps import descent, gains, outcomes, pace, scores
 from sdd.evaluate.indicators import NAMES
 from sdd.evaluate.intervals import Mean, mean
 from sdd.evaluate.markdown import estimate, table
@@ -102,7 +102,7 @@ def section(found: Found) -> list[str]:
     some = telling(found)
     return [
         f"{len(found['prompts'])} prompts, {len(found['timesteps'])} timesteps, {found['seeds']} trainings of each "
-        f"under the preset `{found['preset']}`, {found['steps']} steps{_pace(found.get('pace'))}; "
+        f"under the preset `{found['preset']}`, {found['steps']} steps{pace(found['pace'])}; "
         f"gains are medians of {found['n']} people (seed {found['people_seed']}), the best along the strengths, or 0. "
         f"{len(some)} prompts have gains that range over more than {ENOUGH:g} times their spread over seeds"
         + ("" if found["seeds"] > 1 else " (one seed: any range)")
@@ -113,11 +113,6 @@ def section(found: Found) -> list[str]:
         *table(["indicator", "regret", "Spearman", "partial"], body),
         "",
     ]  # fmt: skip
-
-
-def _pace(options: dict[str, Any] | None) -> str:
-    """How a training goes that is quicker than its preset's."""
-    return f" of {options['batch']} pictures at a rate of {options['lr']:g}" if options else ""
 
 
 KINDS = ("regret", "spearman", "partial")
