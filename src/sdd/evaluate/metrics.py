@@ -18,6 +18,7 @@ et al., ICLR 2023; Melistas et al., NeurIPS 2024):
     reversibility                   PSNR against x of the picture edited at 1, and that edited at −1
     drift          (`sdd.evaluate.drift`)    shift, scale and colour of what lies outside M
     realism        (`sdd.evaluate.realism`)  FID and KID in the judge's features
+    NIQE           (`sdd.evaluate.niqe`)     how far from photographs, without any reference
 
 All functions are pure; images are (B, 3, H, W) in [-1, 1].
 """
