@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -14,9 +15,22 @@ from typer.testing import CliRunner
 from sdd.apps.cli.main import app
 from sdd.beyond.information import log_snr_slope
 from sdd.domains import avatars
+from sdd.domains.embedded import embedded
 from sdd.errors import SddError
 from sdd.evaluate import indicators
-from sdd.evaluate.bench import encoding, fig1, fig4, index, points, proxies, second, table1, table3, timesteps
+from sdd.evaluate.bench import (
+    encoding,
+    estimates,
+    fig1,
+    fig4,
+    index,
+    points,
+    proxies,
+    second,
+    table1,
+    table3,
+    timesteps,
+)
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.costs import CALLS, Cost, calls_of, cost_rows, real_sizes
 from sdd.evaluate.bench.experiment import Experiment, Size, claim, command, find, write
@@ -24,11 +38,14 @@ from sdd.evaluate.bench.names import NAMES
 from sdd.evaluate.bench.points import Curve, bootstrap, chosen, common, curves, reach
 from sdd.evaluate.bench.single_steps import DESCENT
 from sdd.evaluate.judge import Judge
+from sdd.evaluate.niqe import niqe
 from sdd.manipulators.inversion import psnr
 from sdd.methods.effdiff import noise_of
 from sdd.methods.models import Models
+from sdd.methods.of_domain import models_of
 from sdd.methods.pixel_diffusion import PixelDiffusion
 from sdd.methods.protocol import Fitted, Knob
+from sdd.methods.tuned import fitting
 from sdd.nets.compact import AttributeClassifier
 from sdd.training.config import DistillConfig
 from toy import ToyTeacher, toy_domain
@@ -339,6 +356,55 @@ def test_what_effdiff_rests_on_is_read_off_its_own_timestep():
     less, alike, one = second.kept(back, seen)
     assert less["value"] == pytest.approx(10) and less["holds"] is False
     assert alike["value"] == pytest.approx(0.85) and alike["holds"] and one["holds"]
+
+
+def looked_at(name, *values, pictures=10.0):
+    """A row of NIQE after every epoch, resampled people being 0.1 off to either side."""
+
+    def drawn(value):
+        return [value, *(value + 0.1 * (-1) ** k for k in range(estimates.DRAWS))]
+
+    return {
+        "estimates": name, "prompt": "white hair", "n": 2, "updates": [5 * k for k in range(len(values))],
+        "niqe": [drawn(x) for x in values], "decoded": drawn(6.0), "pictures": drawn(pictures),
+    }  # fmt: skip
+
+
+def test_what_training_makes_of_the_one_step_estimate(tmp_path):
+    rows = [looked_at("diffusionclip", 4.0, 3.5), looked_at("effdiff", 5.0, 4.0, 3.0)]
+    less, more = estimates.claims(rows)
+    assert (less["value"], more["value"]) == pytest.approx((2.0, 1.5)) and less["holds"] and more["holds"]
+    assert "from 5.0 to 3.0" in less["why"] and "have 10.0" in less["why"] and "from 4.0 to 3.5" in more["why"]
+    text = "\n".join(estimates.section(rows))
+    assert "| after epoch 2 | – | 3.00 [2.90, 3.10] |" in text and "5 updates of effdiff" in text
+    estimates.plot(rows, tmp_path / "e.png")
+    alone = [rows[1], {"estimates": "diffusionclip", "why": "no model"}]
+    assert [c["holds"] for c in estimates.claims(alone)] == [True, None]
+    assert estimates.claims([])[0]["why"] == "not measured" and estimates.section([]) == []
+    estimates.plot([], tmp_path / "nothing.png")
+    assert all((tmp_path / f"{n}.png").stat().st_size > 2000 for n in ("e", "nothing"))
+    (equal, _) = estimates.claims([looked_at("effdiff", 5.0, 5.0)])
+    assert equal["holds"] is None
+
+
+def test_estimates_are_looked_at_before_and_after_every_epoch(tmp_path, monkeypatch):
+    few = {"pictures": 4, "epochs": 1, "decoded": 2}
+    monkeypatch.setattr(estimates, "OURS", replace(estimates.OURS, **few))
+    monkeypatch.setattr(estimates, "THEIRS", replace(estimates.THEIRS, **few, inverted=3, trained=2))
+    monkeypatch.setattr(estimates, "PEOPLE", 3)
+    monkeypatch.setattr(estimates, "DRAWS", 4)
+    domain = embedded()
+    models = models_of(domain)
+    theirs, ours = estimates.estimates(Bench(domain, None, models, tmp_path), ["white hair"])
+    assert ours["updates"] == theirs["updates"] == [0, 2] and ours["pictures"] == theirs["pictures"]
+    network = PixelDiffusion.of(models.get("ddpm", "effdiff"))
+    people = fitting(domain.images(3, 0, "test"), network.size)
+    now = network.abar[estimates.OURS.t0]
+    states = now.sqrt() * people + (1 - now).sqrt() * noise_of(3, people, 0)
+    with torch.no_grad():
+        clean = (states - (1 - now).sqrt() * network(states, estimates.OURS.t0)) / now.sqrt()
+    assert ours["niqe"][0][0] == pytest.approx(niqe(clean, estimates.BLOCK), abs=2e-3)
+    assert ours["niqe"][1] != ours["niqe"][0] and len(ours["niqe"][0]) == 5
 
 
 def test_every_name_is_an_experiment():

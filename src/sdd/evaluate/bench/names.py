@@ -10,7 +10,7 @@ NAMES = {
     "fig4": "The hybrid quality score beside the gain of training at each single timestep (Figure 4).",
     "fig5": "A grid of prompts: source, edit, right answer (Figure 5).",
     "fig7": "A change of pose, by CLIP's guidance and by diffusion's (Figure 7).",
-    "second": "effdiff against DiffusionCLIP: time and memory (arXiv 2304.04344).",
+    "second": "effdiff against DiffusionCLIP: time, memory and one-step estimates (arXiv 2304.04344).",
     "timesteps": "Which timesteps teach: indicators against the gain of training at each.",
     "proxies": "Which of the field's numbers agree with the truth, over all methods and knobs.",
 }

@@ -1,5 +1,5 @@
-"""arXiv 2304.04344: effdiff against DiffusionCLIP, as ratios of time and memory; and what effdiff rests on
-(`sdd.evaluate.bench.encoding`).
+"""arXiv 2304.04344: effdiff against DiffusionCLIP, as ratios of time and memory; what effdiff rests on
+(`sdd.evaluate.bench.encoding`); and what its training makes of the one-step estimate (`sdd.evaluate.bench.estimates`).
 
 Both fine-tune an unconditional diffusion model; the avatars' comes from `recipes/ddpm.py`, and without it there is
 nothing to measure. Each training runs in a process of its own, whose peak memory is what the system saw.
@@ -11,8 +11,10 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 from sdd.errors import SddError, one_line
+from sdd.evaluate.bench import estimates
 from sdd.evaluate.bench.cells import Bench, Cell
 from sdd.evaluate.bench.encoding import DECODED, INVERTED, NOTHING, T0, directions, encodings
 from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, texts_of
@@ -47,7 +49,7 @@ print(json.dumps({"train": train, "edit": edit, "memory": resource.getrusage(res
 
 
 def measure(bench: Bench, size: Size) -> Found:
-    """Seconds to train and to edit, and peak memory, of both."""
+    """Seconds to train and to edit, and peak memory, of both; encodings, directions and one-step estimates."""
     texts = texts_of(size, ("white hair",), ("white hair", "smile", "sunglasses"))
     rows: list[Cell] = []
     for name in (*METHODS, SINGLE):
@@ -63,9 +65,10 @@ def measure(bench: Bench, size: Size) -> Found:
     missing = all("why" in row for row in rows)
     back = [] if missing else encodings(bench, n)
     seen = [] if missing else directions(bench, texts, n)
+    better = [] if missing else estimates.estimates(bench, texts)
     return {
-        "rows": rows, "encodings": back, "directions": seen, "prompts": list(texts), "n": n,
-        "claims": claims(rows) + ([] if missing else kept(back, seen)),
+        "rows": rows, "encodings": back, "directions": seen, "estimates": better, "prompts": list(texts), "n": n,
+        "claims": claims(rows) + ([] if missing else kept(back, seen) + estimates.claims(better)),
     }  # fmt: skip
 
 
@@ -142,6 +145,7 @@ def section(found: Found) -> list[str]:
         *table(["method", "prompt", "to train", "an edit", "memory"], body),
         "",
         *_rests_on(found),
+        *estimates.section(found["estimates"]),
     ]
 
 
@@ -169,4 +173,9 @@ def _rests_on(found: Found) -> list[str]:
     ]
 
 
-EXPERIMENT = Experiment("second", "effdiff against DiffusionCLIP", measure, section)
+def plot(found: Found, path: Path) -> None:
+    """One-step estimates over updates, as a PNG."""
+    estimates.plot(found["estimates"], path)
+
+
+EXPERIMENT = Experiment("second", "effdiff against DiffusionCLIP", measure, section, plot)
