@@ -376,7 +376,7 @@ def test_what_training_makes_of_the_one_step_estimate(tmp_path):
     assert (less["value"], more["value"]) == pytest.approx((2.0, 1.5)) and less["holds"] and more["holds"]
     assert "from 5.0 to 3.0" in less["why"] and "have 10.0" in less["why"] and "from 4.0 to 3.5" in more["why"]
     text = "\n".join(estimates.section(rows))
-    assert "| after epoch 2 | – | 3.00 [2.90, 3.10] |" in text and "5 updates of effdiff" in text
+    assert "| estimate after epoch 2 | – | 3.00 [2.90, 3.10] |" in text and "5 updates of effdiff" in text
     estimates.plot(rows, tmp_path / "e.png")
     alone = [rows[1], {"estimates": "diffusionclip", "why": "no model"}]
     assert [c["holds"] for c in estimates.claims(alone)] == [True, None]

@@ -165,8 +165,10 @@ def section(rows: Rows) -> list[str]:
     if not updates:
         return []
     epochs = range(max(map(len, updates.values())))
-    names: dict[str, tuple[str, int | None]] = {f"after epoch {k}" if k else "untrained": ("niqe", k) for k in epochs}
-    names |= {"decoded in full": ("decoded", None), "the people's pictures": ("pictures", None)}
+    names: dict[str, tuple[str, int | None]] = {
+        f"estimate after epoch {k}" if k else "estimate, untrained": ("niqe", k) for k in epochs
+    }
+    names |= {"edited, decoded in full": ("decoded", None), "the people's own": ("pictures", None)}
 
     def said(name: str, part: str, epoch: int | None) -> str:
         missing = epoch is not None and epoch >= len(updates[name])
@@ -180,7 +182,7 @@ def section(rows: Rows) -> list[str]:
         "colours NIQE takes for damage: the last row says what flawless ones have. The blocks being of "
         f"{BLOCK} pixels, the figures can be compared with one another alone.",
         "",
-        *table(["one-step estimate", *updates], body),
+        *table(["NIQE of pictures", *updates], body),
         "",
     ]
 
