@@ -400,7 +400,7 @@ def test_estimates_are_looked_at_before_and_after_every_epoch(tmp_path, monkeypa
     network = PixelDiffusion.of(models.get("ddpm", "effdiff"))
     people = fitting(domain.images(3, 0, "test"), network.size)
     now = network.abar[estimates.OURS.t0]
-    states = now.sqrt() * people + (1 - now).sqrt() * noise_of(3, people, 0)
+    states = now.sqrt() * people + (1 - now).sqrt() * noise_of(3, people, estimates.SEEN)
     with torch.no_grad():
         clean = (states - (1 - now).sqrt() * network(states, estimates.OURS.t0)) / now.sqrt()
     assert ours["niqe"][0][0] == pytest.approx(niqe(clean, estimates.BLOCK), abs=2e-3)

@@ -2,9 +2,9 @@
 epoch, beside that of DiffusionCLIP's, of the people's own pictures and of what is decoded in full.
 
 Each method is trained as it trains itself, on its own encodings, both up to effdiff's t₀; what is looked at are the
-one-step estimates of people that neither has seen. NIQE of drawings can be compared only with NIQE of drawings
-(`sdd.evaluate.niqe`), and a flawless drawing has a high one: the figures follow the paper's, what they say of quality
-is said by the people's own pictures beside them.
+one-step estimates of people, and of noise, that neither has seen. NIQE of drawings can be compared only with NIQE of
+drawings (`sdd.evaluate.niqe`), and a flawless drawing has a high one: these figures are the paper's measure, and what
+they say of quality is told by the people's own pictures beside them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OURS = effdiff.SMALL
 THEIRS = replace(diffusionclip.SMALL, t0=OURS.t0)
 BLOCK = 32  # pixels: the avatars' network draws 64
 PEOPLE = 32  # of whose pictures the blocks are one sample
-TRAINED = 0  # seed of the pictures that are trained on, as `fit` has it
+TRAINED, SEEN = 0, 1000  # seeds of the noise that is trained on, as `fit` has it, and of the people's: they share none
 DRAWS = 200
 After = Callable[[int], object]
 
@@ -64,9 +64,9 @@ def _trained(bench: Bench, cell: Cell) -> Cell:
     ours, tuned = name == "effdiff", original.copy()
     s = OURS if ours else THEIRS
     goal = goal_of(text, SOURCE, clip_of(bench.domain, bench.models, name), s.weights, recogniser(bench.domain))
-    images = fitting(bench.domain.images(s.pictures, TRAINED, "train"), original.size)
+    images = fitting(bench.domain.images(s.pictures, 0, "train"), original.size)
     people = fitting(bench.domain.images(cell["n"], 0, "test"), original.size)
-    states = _encoded(original, people, ours)
+    states = _encoded(original, people, ours, SEEN)
     seen: list[list[float]] = []
 
     @torch.no_grad()
@@ -75,7 +75,7 @@ def _trained(bench: Bench, cell: Cell) -> Cell:
 
     look()
     tuned.net.requires_grad_(True)
-    done = _train(tuned, images, _encoded(original, images, ours), goal, ours, look)
+    done = _train(tuned, images, _encoded(original, images, ours, TRAINED), goal, ours, look)
     tuned.net.requires_grad_(False)
     each = len(done) // (len(seen) - 1)
     with torch.no_grad():
@@ -86,10 +86,10 @@ def _trained(bench: Bench, cell: Cell) -> Cell:
     }  # fmt: skip
 
 
-def _encoded(original: PixelDiffusion, images: Tensor, ours: bool) -> Tensor:
-    """States at t₀ as the method trains on them."""
+def _encoded(original: PixelDiffusion, images: Tensor, ours: bool, seed: int) -> Tensor:
+    """States at t₀ as the method trains on them: each picture with noise of its own, or inverted."""
     if ours:
-        return noised(images, noise_of(len(images), images, TRAINED), at(original.abar, OURS.t0))
+        return noised(images, noise_of(len(images), images, seed), at(original.abar, OURS.t0))
     chain = steps(THEIRS.inverted, THEIRS.t0)
     return torch.cat([invert(original, part, original.abar, chain) for part in images.split(8)])
 
