@@ -131,3 +131,15 @@ def test_an_edit_looks_as_it_should_on_its_background():
     assert found[0, 3].tolist() == [9, 9, 9, 255]
     shown = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), after).convert("RGB")
     assert np.abs(np.asarray(shown).astype(int) - wanted).max() <= 2
+
+
+def test_a_faint_rim_beside_a_transparent_person_stays_faint():
+    """A few levels off white, which nobody sees on white, were a white rim on any other background."""
+    layer = Image.fromarray(np.array([[[0, 0, 0, 0], [0, 0, 0, 0], [90, 60, 30, 255]]], np.uint8))
+    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    before = Image.alpha_composite(white, layer).convert("RGB")
+    wanted = np.array([[[251, 251, 255], [225, 230, 250], [230, 230, 250]]], np.uint8)
+    after = transparent_again(layer, before, Image.fromarray(wanted), (255, 255, 255))
+    assert np.asarray(after)[0, :, 3].tolist() == [32, 240, 255]  # 4 and 30 levels of 32
+    shown = Image.alpha_composite(white, after).convert("RGB")
+    assert np.abs(np.asarray(shown).astype(int) - wanted).max() <= 2
