@@ -133,7 +133,7 @@ def check(images: Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Layers:
-    """A picture as it was handed in: as it is seen on white, RGB; as it is where parts are transparent, RGBA."""
+    """A picture as it was handed in: as it is seen on white, RGB; as it is, if parts can be transparent, RGBA."""
 
     given: Picture
     before: Picture

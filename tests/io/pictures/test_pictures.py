@@ -17,7 +17,7 @@ from sdd.errors import SddError
 from sdd.io.files import check_target
 from sdd.io.pictures.crop import crop, quads
 from sdd.io.pictures.folder import Source, find, output_paths
-from sdd.io.pictures.read import open_image, read_fitted, read_image
+from sdd.io.pictures.read import open_image, open_layers, read_fitted, read_image
 from sdd.io.pictures.shape import Fit, resize, square
 from sdd.io.pictures.write import grid, save_png
 
@@ -118,6 +118,13 @@ def test_alpha_falls_on_the_background(tmp_path: Path) -> None:
     with pytest.raises(SddError) as error:
         open_image(tmp_path / "a.png", "no colour")
     assert "no colour" in sentence(error)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_alpha_channel_is_kept_though_nothing_is_transparent(tmp_path: Path, mode: str) -> None:
+    scene().convert(mode).save(tmp_path / "a.png")
+    seen, layer = open_layers(tmp_path / "a.png")
+    assert seen.mode == "RGB" and (layer.mode if layer else "RGB") == mode
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])

@@ -47,7 +47,7 @@ def open_image(path: str | Path, background: str = "white") -> Picture:
 
 
 def open_layers(path: str | Path, background: str = "white") -> tuple[Picture, Picture | None]:
-    """The picture in a file as it is seen on `background`, and, where parts are transparent, as it is: RGBA, else None.
+    """The picture in a file as it is seen on `background`, and, if parts can be transparent, as it is: RGBA, else None.
 
     Greyscale, palette, CMYK, Lab, 16-bit, 32-bit and float pictures are converted, EXIF rotation is applied, of an
     animation the first frame is taken. The size is checked before anything is decoded.
@@ -146,7 +146,7 @@ def _upright(image: Picture) -> Picture:
 
 
 def flattened(image: Picture, background: tuple[int, int, int]) -> tuple[Picture, Picture | None]:
-    """Any Pillow mode to RGB, transparency composited on `background`; and RGBA, where there is transparency."""
+    """Any Pillow mode to RGB, transparency composited on `background`; and RGBA, of what can be transparent."""
     from PIL import Image
 
     if image.mode == "La":  # premultiplied greyscale, which Pillow takes no straight way from
@@ -156,8 +156,7 @@ def flattened(image: Picture, background: tuple[int, int, int]) -> tuple[Picture
     if "A" in image.mode.upper().removeprefix("LAB") or "transparency" in image.info:
         layer = image.convert("RGBA")
         canvas = Image.new("RGBA", layer.size, (*background, 255))
-        least = layer.getchannel("A").getextrema()[0]
-        return Image.alpha_composite(canvas, layer).convert("RGB"), layer if least != 255 else None
+        return Image.alpha_composite(canvas, layer).convert("RGB"), layer
     return (image if image.mode == "RGB" else image.convert("RGB")), None
 
 
