@@ -1,12 +1,12 @@
-"""What to say of a picture that is not of a domain, or framed as none of its own."""
+"""What to say of a picture that is not of a domain, or whose framing or background is none of its own."""
 
 from __future__ import annotations
 
 from sdd.domains.domain import Domain
 
 UNUSUAL = (
-    "an unusual framing, or not of that domain, so that the edit may not fit; come closer with --refine 100, or use an "
-    "editor trained on pictures of this kind (`sdd domain add`)"
+    "an unusual framing or background, or not of that domain, so that the edit may not fit; come closer with "
+    "--refine 100, or use an editor trained on pictures of this kind (`sdd domain add`)"
 )
 
 

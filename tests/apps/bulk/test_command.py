@@ -12,6 +12,7 @@ pytest.importorskip("pyarrow", reason="bulk edits need pyarrow: pip install 'sdd
 import cheap
 from cheap import encoded, tree
 from sdd.apps.bulk import local, run
+from sdd.apps.cli.bulk import _report
 from sdd.apps.cli.main import app
 from sdd.apps.pictures import Wish, edit_pictures
 from sdd.io.pictures.folder import find, output_paths
@@ -52,6 +53,13 @@ def test_it_says_what_it_wrote_and_what_it_could_not(tmp_path):
     ):
         assert named in sdd("bulk", "in", "-e", "e.safetensors", "-o", "new", *more, code=2).stderr
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 picture inverts far"), (3, "3 pictures invert far")])
+def test_it_warns_of_pictures_that_come_back_badly(capsys, count, said):
+    _report(run.Summary(Path("manifest.parquet"), edited=4, psnr=100.0, foreign=count), Path("out"))
+    warning = " ".join(capsys.readouterr().err.split())
+    assert said in warning and "unusual framing or background" in warning and "manifest.parquet" in warning
 
 
 def test_the_same_bytes_as_one_edit_after_another(tmp_path):

@@ -141,15 +141,16 @@ def _report(summary: Summary, out: Path) -> None:
     Raises:
         typer.Exit: some or all could not be edited.
     """
+    from sdd.domains.foreign import UNUSUAL
+
     for sentence in summary.sentences:
         terminal.fail(sentence)
     if summary.broken > len(summary.sentences):
         terminal.fail(f"and {summary.broken - len(summary.sentences)} more, which {summary.manifest} names")
     if summary.foreign:
-        terminal.warn(
-            f"{summary.foreign} pictures come back far below those of the editor's domain, so that the edit may not "
-            f"fit them: see inversion_db in {summary.manifest}"
-        )
+        many = "1 picture inverts" if summary.foreign == 1 else f"{summary.foreign} pictures invert"
+        terminal.warn(f"{many} far below those of the editor's domain: {UNUSUAL}; see inversion_db in "
+                      f"{summary.manifest}")  # fmt: skip
     if summary.edited:
         many = "1 picture" if summary.edited == 1 else f"{summary.edited} pictures"
         say(f"wrote {many} to {out}/ (inversion {summary.psnr / summary.edited:.1f} dB on average)")
