@@ -11,27 +11,16 @@ from sdd.apps.by_method import MethodEditing
 from sdd.apps.pictures import Wish, edit_pictures, registered_note
 from sdd.beyond.pose import Pose
 from sdd.domains.avatars.truth import AVATARS
-from sdd.domains.embedded import embedded
 from sdd.editor import Editor
-from sdd.editor_file import EditorInfo
 from sdd.errors import SddError
 from sdd.io.pictures.folder import Source
 from sdd.io.pictures.write import from_tensor
-from sdd.nets.mapper_kinds import build_mapper
+from untrained import untrained_editor
 
 
 @pytest.fixture(scope="module")
 def editor():
-    """Of the avatars, by a mapper that knows nothing but changes much."""
-    domain = embedded()
-    layers, width = domain.stylegan.latent_mean.shape
-    mapper = build_mapper({"kind": "levels", "n_latent": layers, "style_dim": width, "hidden": 8, "depth": 1})
-    random = torch.Generator().manual_seed(0)
-    for p in mapper.parameters():
-        p.data.normal_(0, 0.3, generator=random)
-    kind = {"kind": "stylegan", "mapper": mapper.config()}
-    info = EditorInfo(prompt="x", domain="avatars", generator=domain.stylegan.generator_hash, manipulator=kind)
-    return Editor(mapper, info, domain)
+    return untrained_editor()
 
 
 @pytest.fixture(scope="module")
