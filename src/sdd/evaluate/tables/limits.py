@@ -33,6 +33,29 @@ SEEN = (
     "change is as soft as the generator.",
 )
 
+# Counted by eye in avatars of the JavaScript DiceBear; tests/data/avatars has twelve of them, and how they are drawn.
+HAVE = (
+    "**Hats come off badly.** *White hair* bleaches hats or draws hair where the brim was (7 of 7; 4 end as a mixture "
+    "of hat and hair), bleaches a hijab and blurs it below the chin (2 of 2), and bleaches a crown of flowers (1 of "
+    "1).",
+    "**White is seldom white.** Red and pink hair becomes pale pink whatever is behind it (12 of 12), brown hair "
+    "lilac.",
+    "**Long hair over clothes** is whitened in part, so that a lock stays dark or a shoulder is smeared: 3 pictures. "
+    "Among them is one of the 3 mirrored people with long hair, registered or not.",
+    "**Gradients.** *Sunglasses* and *smile* keep a gradient behind the person (5 of 5); *white hair* leaves a flat "
+    "rim or ghost around the hair (4 of 5), for the generator draws one colour. Before a steep one, orange to blue, a "
+    "person inverts at 16 dB, before a plain ground at 25 dB, and the warning is of the background.",
+    "**An eyepatch stays under sunglasses**: its lens is flat, and a piece of its strap stays on forehead and hair (3 "
+    "of 3). *White hair* and *smile* leave it alone.",
+    "**Glasses keep their frame's colour** when *sunglasses* darken them (4 of 5).",
+    "**An old mouth shows beside a smile**: the ends of puffed cheeks' line (7 of 7), an outline of bared teeth (5 of "
+    "6), a brown trace of what a sick one spits (4 of 4).",
+    "**A person of less than 60 % of the usual size**, as in a photo's wide canvas, is found in a wrong pose, so that "
+    "edits lie beside their place (2 of 2), and no warning says so. From two thirds of the size on all are found (6 "
+    "of 6).",
+    "**A shifted or enlarged person takes seconds to be registered** (5 pictures), where an edit takes a tenth of one.",
+)
+
 
 def section(part: dict[str, Any]) -> list[str]:
     """The part of the page; of the editors' figures."""
@@ -60,5 +83,13 @@ def section(part: dict[str, Any]) -> list[str]:
         "Seen in the pictures:",
         "",
         *(f"* {line}" for line in SEEN),
+        "",
+        "Seen, by *white hair*, *sunglasses* and *smile*, in 47 avatars as people have them: drawn by the JavaScript "
+        "DiceBear 9 with default options, 12 as they come, the others mirrored, scaled, shifted, turned, cut to a "
+        "circle, on a plain ground or a gradient, or in a larger canvas; 96 to 1024 pixels, PNG, JPEG and WebP. All "
+        "keep their size, and where nothing is edited every pixel and its transparency; `sdd bulk` writes what "
+        "`sdd edit` does.",
+        "",
+        *(f"* {line}" for line in HAVE),
         "",
     ]
