@@ -201,6 +201,14 @@ def test_train_writes_an_editor_and_resumes_to_the_same(monkeypatch: pytest.Monk
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_train_loads_its_teacher_once_for_the_training_and_the_check_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    for place in ("sdd.teachers.load.load_teacher", "sdd.training.distil.load_teacher"):
+        monkeypatch.setattr(place, lambda *_, **__: loaded.append(1) or ToyTeacher())
+    result = run("train", "more red", *QUICK, "--steps", "2", "--timesteps", "500", "-o", "e.safetensors")
+    assert result.exit_code == 0 and "held-out pictures change" in result.stdout and len(loaded) == 1
+
+
 def test_train_takes_a_configuration_file() -> None:
     Path("c.toml").write_text('guidance = "sds"\nsteps = 2\nlr = 0.002\ntimesteps = [500, 600]\n')
     arguments = ("train", "red", *QUICK, "--config", "c.toml", "--levels", "coarse")

@@ -61,11 +61,10 @@ def _check_embedded_words(prompt: str, force: bool) -> None:
 
 
 @contextmanager
-def _words_were_checked(checked: bool) -> Iterator[None]:
-    """Leave out what a training would say of unknown words, where that was said already."""
+def _words_were_checked() -> Iterator[None]:
+    """Leave out what a training would say of unknown words, which was said already."""
     with warnings.catch_warnings():
-        if checked:
-            warnings.filterwarnings("ignore", message="the teacher does not know the word")
+        warnings.filterwarnings("ignore", message="the teacher does not know the word")
         yield
 
 
@@ -258,15 +257,16 @@ def _train(
     refuse_other(path, there, prompt=prompt, seed=seed, config=options.model_dump(mode="json"))
     where = pick_device(device)
     place, guide = shared or find_place(options, parts, domain, teacher, vae, size, where)
-    if guide is not None and not checked:
-        _check_words(prompt, guide, force)
     whose = "" if place.backbone is None else place.backbone.generator_hash
     refuse_other(path, there, domain=place.name, generator=whose)
     if shared and there is not None:
         say(f"{path} is there already")
         return
     started = time.perf_counter()
-    with _words_were_checked(checked or guide is not None):
+    guide = guide or find_teacher(None, None, place, where, options.precision)  # of the training and the check-up
+    if not checked:
+        _check_words(prompt, guide, force)
+    with _words_were_checked():
         editor = sdd.distill(
             prompt, place, teacher=guide, config=options, seed=seed, out=path, run=run or "auto", device=where,
             progress=watched(),
@@ -274,7 +274,7 @@ def _train(
     if not World.join(where).first:  # the first process speaks for all
         return
     seconds = time.perf_counter() - started
-    editor = _checked_up(editor, path, guide, place, where)
+    editor = _checked_up(editor, path, guide, place)
     info = editor.info
     say(
         f"wrote {path}: {info.figures.get('steps', 0):.0f} steps at t = {every(info.timesteps)} in "
@@ -282,12 +282,12 @@ def _train(
     )
 
 
-def _checked_up(editor: Any, path: Path, guide: Any, place: Any, where: Any) -> Any:
+def _checked_up(editor: Any, path: Path, guide: Teacher, place: Domain) -> Any:
     """Say how a training went, and have its editor's file say it too."""
     from sdd.training.checkup import check_up_file
 
     try:
-        found = check_up_file(path, editor, guide or find_teacher(None, None, place, where), place)
+        found = check_up_file(path, editor, guide, place)
     except SddError as error:  # the editor is there all the same
         terminal.warn(f"how the training went could not be checked: {error}")
         return editor
@@ -319,7 +319,7 @@ def demo(
 
     where = pick_device(device)
     say(f"training {prompt!r} on drawn avatars (held-out ones are edited afterwards) ...")
-    with _words_were_checked(True):
+    with _words_were_checked():
         made = demonstrate(prompt, out, seed, where, watched())
     _say_how(made.checkup)
     say(

@@ -14,6 +14,7 @@ from sdd.apps.overwrite import existing, refuse_other
 from sdd.apps.studio.limits import MAX_STEPS
 from sdd.apps.studio.works import Job
 from sdd.apps.words import check_words
+from sdd.device import pick_device, weights_type
 from sdd.domains.embedded import EMBEDDED
 from sdd.domains.words import embedded_vocabulary
 from sdd.errors import SddError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sdd.domains.domain import Domain
     from sdd.editor import Editor
     from sdd.paper.hqs import HQS
+    from sdd.teachers.protocol import Teacher
     from sdd.training.train import Training
 
 SHOWN = 6  # pictures of a training that are shown
@@ -91,23 +93,23 @@ class TrainingJob(Job):
     def work(self) -> str:
         """Train, and say how it went."""
         self.path = self._place()  # a job before this one may have taken the name
-        began = time.monotonic()
+        began, device = time.monotonic(), pick_device(None)
+        teacher = load_teacher(self.domain.teacher, device, weights_type(self.options.precision))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="the teacher does not know the word")  # was said when asked for
             editor = sdd.distill(
-                self.prompt, self.domain, config=self.options, seed=self.seed, out=self.path, run="auto",
-                progress=False, report=self.report, watch=self,
+                self.prompt, self.domain, teacher=teacher, config=self.options, seed=self.seed, out=self.path,
+                run="auto", device=device, progress=False, report=self.report, watch=self,
             )  # fmt: skip
-        said = self._checked(editor)
+        said = self._checked(editor, teacher)
         self.editor = next(name for name, path in self.shelf.paths().items() if path == self.path)
         steps, seconds = editor.info.figures.get("steps", 0), time.monotonic() - began
         kept = "Stopped, and kept what was learned so far" if self.asked_to_stop else "Trained"
         return f"{kept}: “{self.editor}”, {steps:.0f} steps in {seconds:.0f} s. {said}"
 
-    def _checked(self, editor: Editor) -> str:
+    def _checked(self, editor: Editor, teacher: Teacher) -> str:
         try:
-            device = next(editor.learned.parameters()).device
-            found = check_up_file(self.path, editor, load_teacher(self.domain.teacher, device), self.domain)
+            found = check_up_file(self.path, editor, teacher, self.domain)
         except SddError as error:  # the editor is there all the same
             return f"How it went could not be checked: {error}"
         return ". ".join(text[:1].upper() + text[1:] for text in (found.sentence, found.advice) if text) + "."
