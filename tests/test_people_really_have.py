@@ -60,4 +60,6 @@ def test_they_keep_size_mode_and_what_is_not_edited(edited, editors, tmp_path, n
     seen.save(tmp_path / name)
     edit_pictures([Source(tmp_path / name, Path(name))], [tmp_path / "out.png"], editors, WISH)
     kept = (np.asarray(Image.open(tmp_path / "out.png")) == np.asarray(seen)).all(2)
-    assert 0.2 < kept.mean() < 1 and same[kept].all()
+    # Alone, and not among others, networks round otherwise: a value between two levels may become the other one.
+    off = np.abs(before.astype(int) - after.astype(int))[kept]
+    assert 0.2 < kept.mean() < 1 and off.max() <= 1 and off.any(1).sum() <= 3

@@ -67,10 +67,18 @@ def test_what_is_drawn_anew_on_a_plain_ground_stays_as_crisp_as_it_is_drawn():
 
 def test_a_recoloured_thing_keeps_the_sources_grain():
     thing = with_square(flat(128, 128), 0.2)
-    grain = 0.02 * torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(0))
+    grain = 0.01 * torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(0))
     result = blend(thing + grain, with_square(thing, -0.2), thing)
     inside = (result - grain)[:, 36:92, 36:92]
     torch.testing.assert_close(inside, torch.full_like(inside, -0.2), atol=0.02, rtol=0)
+
+
+def test_old_outlines_that_the_drawing_lacks_are_gone_where_the_edit_is_certain():
+    drawn, edited = with_square(flat(128, 128), 0.2), with_square(flat(128, 128), -0.2)
+    source = drawn.clone()
+    source[:, 50:70:4, 50:70] = 0.05  # thin lines, fainter than the thing itself
+    result = blend(source, edited, drawn)[:, 36:92, 36:92]
+    torch.testing.assert_close(result, torch.full_like(result, -0.2), atol=0.02, rtol=0)
 
 
 def test_a_faint_change_everywhere_is_dropped():
