@@ -12,9 +12,9 @@ RARE = 0.9  # success below which a prompt is named
 
 # Seen in the grids of people of seed 5, enlarged, as drawn and as laid into the source; with where it comes from.
 SEEN = (
-    "**Hair that goes leaves an outline.** *Bald*, *a turban* and *white hair* on wide curls: a faint line of old "
-    "pixels stays where drawing and source disagree by a pixel (the blend's); hair that hangs behind the neck stays in "
-    "part (the drawing's own).",
+    "**Hair that goes leaves a shade.** *Bald*, *a turban* and *white hair* on wide curls: where they ended a faint "
+    "ring stays, in which drawing and source disagree by a pixel (the blend's); hair that hangs behind the neck stays "
+    "in part (the drawing's own).",
     "**White hair takes the background's tint**, lilac on lilac and pink on pink, and wide curls become a short cut: "
     "both are in the drawing, so they are the guidance's. It also whitens a little of the shoulders.",
     "**Skin keeps its hue.** *Dark skin* on yellow faces is olive, *pale skin* on them cream: the guidance moves "
@@ -48,8 +48,10 @@ HAVE = (
     "**An eyepatch stays under sunglasses**: its lens is flat, and a piece of its strap stays on forehead and hair (3 "
     "of 3). *White hair* and *smile* leave it alone.",
     "**Glasses keep their frame's colour** when *sunglasses* darken them (4 of 5).",
-    "**An old mouth shows beside a smile**: the ends of puffed cheeks' line (7 of 7), an outline of bared teeth (5 of "
-    "6), a brown trace of what a sick one spits (4 of 4).",
+    "**An old mouth shows beside a smile**: the ends of puffed cheeks' line (7 of 7), a faint outline of bared teeth "
+    "(4 of 6), a faint brown trace of what a sick one spits (2 of 4).",
+    "**What is edited is as soft as it is drawn**: a hijab that *white hair* bleaches loses its folds, hair its "
+    "strands.",
     "**A person of less than 60 % of the usual size**, as in a photo's wide canvas, is found in a wrong pose, so that "
     "edits lie beside their place (2 of 2), and no warning says so. From two thirds of the size on all are found (6 "
     "of 6).",
