@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 
 import pytest
 
@@ -24,6 +25,8 @@ def nodes(monkeypatch):
     """Two nodes of one core each, on this machine."""
     pytest.importorskip("ray", reason="Ray is not here: pip install 'sdd[ray]'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Workers are processes of their own, which find the editor of the test by this alone.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
     from ray.cluster_utils import Cluster
 
     memory = 2**27
