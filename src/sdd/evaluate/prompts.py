@@ -90,6 +90,7 @@ FURTHER: tuple[Prompt, ...] = (
     Prompt("black clothes", "clothes_color", "black", "clothes", unlike=("dark grey",)),
     Prompt("red clothes", "clothes_color", "red", "clothes", unlike=("pink",)),
     Prompt("dark blue clothes", "clothes_color", "navy", "clothes", unlike=("dark grey", "black")),
+    Prompt("brown skin", "skin_color", "brown", "skin", unlike=("tan", "dark")),
 )
 
 
