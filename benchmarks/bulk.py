@@ -369,7 +369,7 @@ def section(figures: dict[str, Any]) -> list[str]:
     if found := figures.get("ray"):
         rates = ", ".join(f"{name} {rate:.1f}" for name, rate in found["rates"].items())
         lines += [
-            f"`python benchmarks/bulk.py ray EDITOR`, {found['pictures']} avatars, seed {found['seed']}; "
+            f"`python benchmarks/bulk.py ray EDITOR --pictures {found['pictures']}`, seed {found['seed']}; "
             f"{where(found)}. Pictures a second once the first worker has begun: {rates}; Ray has "
             f"{100 * found['share']:.0f} % of the local engine's.",
             "",
