@@ -174,7 +174,7 @@ def _lay(result: Tensor, fields: Tensor, touched: Tensor, quad: Quad, inverse: Q
     low = np.maximum(np.floor(quad.min(0)).astype(int), 0)
     high = np.minimum(np.ceil(quad.max(0)).astype(int), (result.shape[3], result.shape[2]))
     wide, tall = int(high[0] - low[0]), int(high[1] - low[1])
-    if wide <= 0 or tall <= 0:
+    if wide <= 0 or tall <= 0 or not bool((touched > 0).any()):
         return
     to_unit = torch.from_numpy(inverse).to(result)
     origin = torch.from_numpy(quad[0] - low).to(result)

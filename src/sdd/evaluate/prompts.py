@@ -100,10 +100,11 @@ def prompt(text: str) -> Prompt:
     Raises:
         SddError: there is none.
     """
-    for found in (*PROMPTS, *FURTHER):
+    every = (*PROMPTS, *FURTHER)
+    for found in every:
         if found.text == text:
             return found
-    raise SddError(f"the benchmark has no prompt {text!r}; it has {', '.join(p.text for p in PROMPTS)}")
+    raise SddError(f"the benchmark has no prompt {text!r}; it has {', '.join(p.text for p in every)}")
 
 
 def subjects(asked: Prompt, count: int, seed: int, truth: Truth[Any] = AVATARS) -> list[Any]:

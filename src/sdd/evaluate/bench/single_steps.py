@@ -9,25 +9,18 @@ import numpy as np
 from sdd.evaluate import indicators
 from sdd.evaluate.bench.cells import Bench, Cell
 from sdd.evaluate.bench.experiment import Found, Size, texts_of
-from sdd.evaluate.bench.trainings import best_gain, options, trained
+from sdd.evaluate.bench.trainings import PACE, best_gain, options, trained
 from sdd.evaluate.prompts import FURTHER, PROMPTS
 from sdd.evaluate.trial import Rows, rounded
 from sdd.io.code import code_of
 
 PRESET = {True: "default", False: "paper"}  # in a quick run the paper's does not take hold
-# What the paper leaves to whoever trains: a twentieth of the released code's steps, at twenty times its rate.
-PACE: dict[bool, dict[str, Any]] = {True: {}, False: {"batch": 2, "lr": 0.1}}
 TEXTS = tuple(p.text for p in (*PROMPTS, *FURTHER))
 QUICK_TEXTS = ("white hair", "sunglasses")
 TIMESTEPS, QUICK_TIMESTEPS = tuple(range(50, 1000, 100)), (150, 350, 550, 750, 950)
 SOURCES = {True: 4, False: 16}  # pictures that indicators are of
 DESCENT = "descent"  # in the place of a timestep: all of them, sinking until the lowest is left
 PEOPLE = 6  # seed of the people: a choice of an indicator may follow
-
-
-def pace(options: dict[str, Any]) -> str:
-    """How a training goes that is quicker than its preset's."""
-    return f" of {options['batch']} pictures at a rate of {options['lr']:g}" if options else ""
 
 
 def outcomes(bench: Bench, what: str, size: Size) -> Found:

@@ -8,8 +8,7 @@ from typing import Any
 
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, texts_of, verdict
-from sdd.evaluate.bench.single_steps import PACE, pace
-from sdd.evaluate.bench.trainings import STRENGTHS, at, best_gain, options, trained
+from sdd.evaluate.bench.trainings import PACE, STRENGTHS, at, best_gain, options, pace, trained
 from sdd.evaluate.intervals import Mean, difference, mean
 from sdd.evaluate.markdown import estimate, table
 from sdd.evaluate.tables.scores import HQS_PROMPTS

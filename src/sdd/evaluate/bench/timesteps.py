@@ -16,7 +16,8 @@ import numpy as np
 
 from sdd.evaluate.bench.cells import Bench
 from sdd.evaluate.bench.experiment import Experiment, Found, Size, claim, figure, save, verdict
-from sdd.evaluate.bench.single_steps import descent, gains, outcomes, pace, scores
+from sdd.evaluate.bench.single_steps import descent, gains, outcomes, scores
+from sdd.evaluate.bench.trainings import pace
 from sdd.evaluate.indicators import NAMES
 from sdd.evaluate.intervals import Mean, mean
 from sdd.evaluate.markdown import estimate, table

@@ -16,13 +16,20 @@ from sdd.training.config import PAPER, DistillConfig
 
 EDITION = 1
 STRENGTHS = (0.5, 1.0, 1.5, 2.0)
+# What the paper leaves to whoever trains: a twentieth of the released code's steps, at twenty times its rate.
+PACE: dict[bool, dict[str, Any]] = {True: {}, False: {"batch": 2, "lr": 0.1}}
 
 
 def options(preset: str, steps: int, quick: bool, **more: Any) -> dict[str, Any]:
     """Training options of a preset at equal steps, batch and pictures, so that pace is not what differs."""
     base = DistillConfig().model_dump() if preset == "default" else {**DistillConfig().model_dump(), **PAPER}
-    pace = {"batch": 4, "images": 64, "search_images": 4} if quick else {"batch": 8, "images": 128, "search_images": 12}
-    return {**base, "preset": "default", **pace, "steps": steps, **more}
+    same = {"batch": 4, "images": 64, "search_images": 4} if quick else {"batch": 8, "images": 128, "search_images": 12}
+    return {**base, "preset": "default", **same, "steps": steps, **more}
+
+
+def pace(options: dict[str, Any]) -> str:
+    """How a training goes that is quicker than its preset's."""
+    return f" of {options['batch']} pictures at a rate of {options['lr']:g}" if options else ""
 
 
 def trained(bench: Bench, what: str, cells: Sequence[Cell]) -> Rows:
