@@ -359,8 +359,10 @@ def test_what_editors_do_not_do_is_said():
         "changed": {"eyes": 0.5, "hair": 0.04},
     }
     good = {"prompt": "bald", "people": {"success": [1, 1], "gain": [0.5, 0.5]}, "changed": {"brows": 0.09}}
-    said = "\n".join(limits.section({"rows": [weak, good]}))
-    assert "below 90%: *angry* (50.0 %)" in said and "below 0): *angry* (-0.25)" in said
+    said = "\n".join(limits.section({"rows": [weak, good], "n": 2, "seed": 0}))
+    assert "below 90%: *angry* (50.0 %)" in said and "below 0): *angry* (-0.25: -1.00 of the 1 who wear glasses" in said
+    unlike = "\n".join(limits.section({"rows": [weak, good], "n": 2, "seed": 1}))  # neither of whom wears any
+    assert "below 0): *angry* (-0.25)" in unlike
     assert "| angry | eyes 50.0 % |" in said and "| bald" not in said
 
 

@@ -5,6 +5,7 @@
     python -m sdd.evaluate.benchmark judge              the judge against the truth
     python -m sdd.evaluate.benchmark teacher            50 DDIM steps at guidance 5: does the judge find what was asked?
     python -m sdd.evaluate.benchmark editors            one editor for each prompt: success, side effects, gain, axioms
+    python -m sdd.evaluate.benchmark ceiling            the right answers themselves, as generator and teacher have them
     python -m sdd.evaluate.benchmark ablation           each departure from the paper added and left out
     python -m sdd.evaluate.benchmark manipulators       the kinds of manipulator against each other
     python -m sdd.evaluate.benchmark methods            every method, its knob chosen by validation
@@ -25,6 +26,7 @@ from __future__ import annotations
 from sdd.errors import SddError
 from sdd.evaluate.command import CONSOLE, OUT, PICTURES, Kept, Out, Pictures, Quick, Seed, app
 from sdd.evaluate.tables.ablation import VALIDATION, ablation_command
+from sdd.evaluate.tables.ceiling import ceiling_command
 from sdd.evaluate.tables.editors import editors_command
 from sdd.evaluate.tables.framings import framings_command
 from sdd.evaluate.tables.guidances import guidance_command
@@ -52,6 +54,7 @@ def all_command(
     framings_command(None, seed, quick, out, pictures)
     teacher_command(None, seed, quick, out, pictures)
     editors_command(None, seed, quick, out, kept, pictures)
+    ceiling_command(None, seed, quick, out)
     manipulators_command(None, seed, quick, out, kept, pictures)
     guidance_command(None, VALIDATION, quick, out, kept)
     search_command(None, seed, quick, out)

@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from sdd.evaluate.markdown import number, table
+from sdd.evaluate.prompts import prompt, subjects
 
 OFTEN = 0.1  # of the pictures that can show an attribute
 RARE = 0.9  # success below which a prompt is named
@@ -20,7 +21,10 @@ SEEN = (
     "**Skin keeps its hue.** *Dark skin* on yellow faces is olive, *pale skin* on them cream: the guidance moves "
     "brightness further than chroma. Bare arms and the neck's edge are blotched.",
     "**A hijab, an eyepatch and narrow frames come back badly.** The generator draws them softly to begin with, so "
-    "that an edit near them shows it: an eyepatch turns into a blue lens, *angry* may take thin glasses off.",
+    "that an edit near them shows it: an eyepatch turns into a blue lens.",
+    "***Angry* takes glasses off**: presumably, at the noise at which the guidance is asked, angry brows explain a "
+    "dark line across the eyes as well as a frame does. What holds all change of the picture (`shown_weight`) keeps "
+    "more of the glasses and costs other prompts their success.",
     "**What lies behind a lens shines through.** *Sunglasses* over heart eyes are tinted red, closed eyes are faintly "
     "seen; *glasses* redden pupils, and given to somebody with sunglasses they keep dark lenses.",
     "**Mouths are soft.** A tongue leaves a pink tip and is a little magenta, a moustache loses its lower edge, dark "
@@ -59,14 +63,26 @@ HAVE = (
 )
 
 
+def _glasses(part: dict[str, Any], text: str) -> str:
+    """The gain of people with glasses or an eyepatch and of those without, where there are both."""
+    gains = next(row["people"]["gain"] for row in part["rows"] if row["prompt"] == text)
+    people = subjects(prompt(text), part["n"], part["seed"])
+    wears = [person.attributes["accessories"] != "none" for person in people]
+    parts = [[gain for gain, worn in zip(gains, wears, strict=True) if worn is which] for which in (True, False)]
+    if not all(parts):
+        return ""
+    (some, with_), (others, without) = ((len(found), statistics.fmean(found)) for found in parts)
+    return f": {with_:.2f} of the {some} who wear glasses or an eyepatch, {without:.2f} of the {others} others"
+
+
 def section(part: dict[str, Any]) -> list[str]:
     """The part of the page; of the editors' figures."""
     rows = part["rows"]
     success, gain = (
         {row["prompt"]: statistics.fmean(row["people"][name]) for row in rows} for name in ("success", "gain")
     )
-    missed = [f"*{prompt}* ({number(share, '%')})" for prompt, share in success.items() if share < RARE]
-    nearer = [f"*{prompt}* ({value:.2f})" for prompt, value in gain.items() if value < 0]
+    missed = [f"*{text}* ({number(share, '%')})" for text, share in success.items() if share < RARE]
+    nearer = [f"*{text}* ({value:.2f}{_glasses(part, text)})" for text, value in gain.items() if value < 0]
     body = []
     for row in rows:
         often = sorted(((share, name) for name, share in row["changed"].items() if share >= OFTEN), reverse=True)
