@@ -182,9 +182,9 @@ def figure(width: float, height: float, columns: int = 1, rows: int = 1, **more:
     return made, made.subplots(rows, columns, squeeze=False, **more)
 
 
-def save(made: Any, path: Path) -> None:
+def save(made: Any, path: Path, dpi: int = 110) -> None:
     """A figure as a PNG, whole or not at all."""
     from sdd.io.files import atomic_path
 
     with atomic_path(path) as aside:
-        made.savefig(aside, format="png", dpi=110)
+        made.savefig(aside, format="png", dpi=dpi, pil_kwargs={"optimize": True})

@@ -88,7 +88,7 @@ def plot(found: Found, path: Path) -> None:
                 sheet.paste(unpacked(text), (c * side, r * side))
         axis.imshow(sheet, interpolation="lanczos")
         axis.set_title(row["fig5"], fontsize=10)
-    save(made, path)
+    save(made, path, dpi=80)  # a picture of 128 pixels is 100 wide
 
 
 EXPERIMENT = Experiment("fig5", "A grid of prompts", measure, section, plot)
