@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from sdd.apps.cli.main import app
 from sdd.beyond.information import log_snr_slope
-from sdd.domains import avatars
 from sdd.domains.embedded import embedded
 from sdd.errors import SddError
 from sdd.evaluate import indicators
@@ -37,7 +36,6 @@ from sdd.evaluate.bench.experiment import Experiment, Size, claim, command, find
 from sdd.evaluate.bench.names import NAMES
 from sdd.evaluate.bench.points import Curve, bootstrap, chosen, common, curves, reach
 from sdd.evaluate.bench.single_steps import DESCENT
-from sdd.evaluate.judge import Judge
 from sdd.evaluate.niqe import niqe
 from sdd.manipulators.inversion import psnr
 from sdd.methods.effdiff import noise_of
@@ -46,11 +44,9 @@ from sdd.methods.of_domain import models_of
 from sdd.methods.pixel_diffusion import PixelDiffusion
 from sdd.methods.protocol import Fitted, Knob
 from sdd.methods.tuned import fitting
-from sdd.nets.compact import AttributeClassifier
 from sdd.training.config import DistillConfig
 from toy import ToyTeacher, toy_domain
-
-HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
+from untrained import untrained_judge
 
 
 def bench(tmp_path, **more):
@@ -178,7 +174,7 @@ class Way:
 
 def test_points_of_the_right_answer_and_of_nothing(tmp_path, monkeypatch):
     torch.manual_seed(0)
-    judge = Judge(AttributeClassifier(HEADS, channels=(8, 16, 16, 16, 16)))
+    judge = untrained_judge()
     here = Bench(SimpleNamespace(identity=None, backbone=None), judge, Models(), tmp_path)
     monkeypatch.setattr(points, "fitted", lambda b, way, text: Knows(b.subjects(text, 1, 3)))
     rows = points.points(here, "x", [Way()], ["white hair"], 1, 3)

@@ -15,7 +15,6 @@ from sdd.errors import SddError
 from sdd.evaluate import command
 from sdd.evaluate.bars import Bar
 from sdd.evaluate.command import finish
-from sdd.evaluate.judge import Judge
 from sdd.evaluate.kept_editors import Editors
 from sdd.evaluate.machine import machine
 from sdd.evaluate.page import main, read
@@ -26,19 +25,18 @@ from sdd.evaluate.tables.judging import judging
 from sdd.evaluate.tables.reconstruction import reconstruction
 from sdd.evaluate.trial import Subjects, trial
 from sdd.manipulators.backbone import Backbone
-from sdd.nets.compact import AttributeClassifier, CompactEncoder
+from sdd.nets.compact import CompactEncoder
 from sdd.nets.mapper_kinds import build_mapper
 from sdd.nets.stylegan2 import Generator
 from sdd.training.config import DEPARTURES, PAPER, DistillConfig, departures
 from toy import ToyTeacher, toy_domain
-
-HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
+from untrained import untrained_judge
 
 
 @pytest.fixture(scope="module")
 def judge():
     torch.manual_seed(0)
-    return Judge(AttributeClassifier(HEADS, channels=(8, 16, 16, 16, 16)))
+    return untrained_judge()
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sdd.domains import avatars
-from sdd.evaluate.judge import Judge
 from sdd.evaluate.prompts import prompt
 from sdd.evaluate.tables import ceiling
-from sdd.nets.compact import AttributeClassifier
 from toy import ToyTeacher
-
-HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
+from untrained import untrained_judge
 
 
 class Decoding(ToyTeacher):
@@ -53,7 +49,7 @@ def test_the_ceiling_is_the_generators_and_the_teachers_own(monkeypatch, draws):
     """A generator that draws every picture as it is gains all there is, one that draws all alike nothing; and a teacher
     that is certain is as good as its autoencoder."""
     torch.manual_seed(0)
-    judge = Judge(AttributeClassifier(HEADS, channels=(8, 16, 16, 16, 16)))
+    judge = untrained_judge()
     monkeypatch.setattr(ceiling, "reconstruct", lambda images, domain: images if draws else torch.zeros_like(images))
     found = ceiling.allowed(None, Certain(), judge, 2, 5, [prompt("blue clothes"), prompt("sad")])
     for row in found["rows"]:
@@ -65,5 +61,5 @@ def test_the_ceiling_is_the_generators_and_the_teachers_own(monkeypatch, draws):
     assert "generator" not in found["rows"][1]["people"]
     part = {"command": "x", "n": 2, "seed": 5, "machine": {"date": "d", "cpu": "c", "cores": 1, "threads": 1,
             "torch": "t"}, **found}  # fmt: skip
-    said = "\n".join(ceiling.section(part))
+    said = "\n".join(ceiling.section(part, None))
     assert "| blue clothes |" in said and ("| **mean** | " in said)

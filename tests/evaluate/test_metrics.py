@@ -10,9 +10,7 @@ from sdd.domains.avatars.truth import AVATARS, appearing
 from sdd.errors import SddError
 from sdd.evaluate import metrics, realism
 from sdd.evaluate.judge import Judge, in_words
-from sdd.nets.compact import AttributeClassifier
-
-HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
+from untrained import HEADS, untrained_judge
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,7 @@ def pair(person):
 @pytest.fixture(scope="module")
 def judge():
     torch.manual_seed(0)
-    return Judge(AttributeClassifier(HEADS, channels=(8, 16, 16, 16, 16)))
+    return untrained_judge()
 
 
 def test_the_exact_edit_is_perfect_and_nothing_done_is_zero(pair):

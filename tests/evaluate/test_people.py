@@ -7,25 +7,22 @@ import torch
 
 from hostile import bomb
 from sdd.apps.cli import bench
-from sdd.domains import avatars
 from sdd.domains.avatars.truth import AVATARS
 from sdd.errors import SddError
 from sdd.evaluate import people, submit
-from sdd.evaluate.judge import Judge
 from sdd.evaluate.people import Published, write_people
 from sdd.evaluate.prompts import PROMPTS, prompt
 from sdd.io.pictures.read import read_image
 from sdd.io.pictures.write import save_png
-from sdd.nets.compact import AttributeClassifier
+from untrained import untrained_judge
 
-HEADS = {n: len(avatars.values(n)) for n in (*avatars.SHAPES, *avatars.COLORS)} | {n: 1 for n in avatars.RANGES}
 TEXTS = ("white hair", "smile")
 
 
 @pytest.fixture(scope="module")
 def judge():
     torch.manual_seed(0)
-    return Judge(AttributeClassifier(HEADS, channels=(8, 16, 16, 16, 16)))
+    return untrained_judge()
 
 
 @pytest.fixture

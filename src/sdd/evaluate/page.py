@@ -60,7 +60,7 @@ PARTS = (
     Part(judging.NAME, "judge", judging.section, (judging.EDITION,)),
     Part(teaching.NAME, "teacher", teaching.section, (teaching.EDITION,)),
     Part(editors.NAME, "editors", editors_section, (editors.EDITION,)),
-    Part(ceiling.NAME, "ceiling", lambda part, _: ceiling.section(part), (ceiling.EDITION,)),
+    Part(ceiling.NAME, "ceiling", ceiling.section, (ceiling.EDITION,)),
     Part(ablation.NAME, "ablation", ablation.section, (ablation.EDITION,)),
     Part(manipulators.NAME, "manipulators", manipulators.section, (manipulators.EDITION,)),
     Part(methods.NAME, "methods", methods.section, (methods.EDITION,)),

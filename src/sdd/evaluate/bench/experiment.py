@@ -28,6 +28,7 @@ from sdd.methods.of_domain import models_of
 Found = dict[str, Any]
 EDITION = 1
 BEGINS = '{"edition": '  # of every JSON file
+DPI = 110  # of every PNG
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,9 @@ def figure(width: float, height: float, columns: int = 1, rows: int = 1, **more:
     return made, made.subplots(rows, columns, squeeze=False, **more)
 
 
-def save(made: Any, path: Path, dpi: int = 110) -> None:
+def save(made: Any, path: Path) -> None:
     """A figure as a PNG, whole or not at all."""
     from sdd.io.files import atomic_path
 
     with atomic_path(path) as aside:
-        made.savefig(aside, format="png", dpi=dpi, pil_kwargs={"optimize": True})
+        made.savefig(aside, format="png", dpi=DPI, pil_kwargs={"optimize": True})

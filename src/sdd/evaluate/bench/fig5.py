@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from sdd.domains.avatars.avataaars import IMAGE_SIZE
 from sdd.evaluate.bench.cells import Bench, Cell
-from sdd.evaluate.bench.experiment import Experiment, Found, Size, figure, save, texts_of
+from sdd.evaluate.bench.experiment import DPI, Experiment, Found, Size, save, texts_of
 from sdd.evaluate.bench.points import REPORTED, Way, fitted, used
 from sdd.evaluate.prompts import PROMPTS
 from sdd.evaluate.trial import means
@@ -16,6 +19,7 @@ from sdd.evaluate.trial import means
 QUICK_TEXTS = ("white hair", "sunglasses", "smile")
 WAY = Way("sdd", "sdd")
 SHOWN = 4  # people of a prompt
+GAP, HEAD = 24, 40  # pixels between blocks, and above each for its prompt
 
 
 def measure(bench: Bench, size: Size) -> Found:
@@ -70,25 +74,26 @@ def section(found: Found) -> list[str]:
 
 
 def plot(found: Found, path: Path) -> None:
-    """A block for each prompt: sources, edits, answers."""
-    rows = [row for row in found["rows"] if "why" not in row]
-    wide = len(rows[0]["pictures"][0]) if rows else 1
-    across = min(3, max(1, len(rows)))
-    high = -(-len(rows) // across)
-    made, axes = figure(1.25 * wide * across + 0.6, 3 * 1.25 * high + 0.3 * high, across, max(1, high))
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, row in zip(axes.flat, rows, strict=False):
-        side = unpacked(row["pictures"][0][0]).width
-        from PIL import Image
+    """A block for each prompt: sources, edits, answers; pixel by pixel, as flat colours resampled are large files."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-        sheet = Image.new("RGB", (side * wide, side * 3), "white")
-        for r, line in enumerate(row["pictures"]):
-            for c, text in enumerate(line):
-                sheet.paste(unpacked(text), (c * side, r * side))
-        axis.imshow(sheet, interpolation="lanczos")
-        axis.set_title(row["fig5"], fontsize=10)
-    save(made, path, dpi=80)  # a picture of 128 pixels is 100 wide
+    blocks = [(row["fig5"], _block(row["pictures"])) for row in found["rows"] if "why" not in row]
+    wide, high = (max((block.shape[k] for _, block in blocks), default=IMAGE_SIZE) for k in (1, 0))
+    across = min(3, max(1, len(blocks)))
+    width, height = across * (wide + GAP) + GAP, max(1, -(-len(blocks) // across)) * (high + HEAD)
+    made = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    FigureCanvasAgg(made)
+    for k, (text, block) in enumerate(blocks):
+        left, top = GAP + k % across * (wide + GAP), height - k // across * (high + HEAD)
+        made.figimage(block, left, top - HEAD - block.shape[0])
+        made.text((left + block.shape[1] / 2) / width, (top - HEAD / 2) / height, text, ha="center", va="center")
+    save(made, path)
+
+
+def _block(pictures: list[list[str]]) -> NDArray[np.uint8]:
+    """Rows of packed pictures as one."""
+    return np.concatenate([np.concatenate([np.asarray(unpacked(text)) for text in row], 1) for row in pictures])
 
 
 EXPERIMENT = Experiment("fig5", "A grid of prompts", measure, section, plot)

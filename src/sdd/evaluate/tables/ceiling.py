@@ -6,8 +6,8 @@ guidance says of a colour it has from the teacher. Nothing here is trained.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,13 +20,14 @@ from sdd.domains.avatars.truth import AVATARS
 from sdd.domains.embedded import embedded
 from sdd.evaluate.colour import delta_e
 from sdd.evaluate.command import CONSOLE, OUT, N, Out, Quick, Seed, app, finish
-from sdd.evaluate.intervals import mean
 from sdd.evaluate.judge import Judge
-from sdd.evaluate.markdown import estimate, measured_by, table
+from sdd.evaluate.markdown import measured_by
 from sdd.evaluate.metrics import change_mask
 from sdd.evaluate.prompts import PROMPTS, Prompt
+from sdd.evaluate.tables.editors import MAIN, by_prompt, summed
 from sdd.evaluate.tables.reconstruction import reconstruct
 from sdd.evaluate.trial import Rows, Subjects, rounded
+from sdd.methods.ddim import estimate
 from sdd.nets.resize import resize
 from sdd.teachers.load import load_teacher
 
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 
 NAME, EDITION = "ceiling", 1
 TIMESTEPS = (300, 500, 700)
-LAID = {
-    "success": ("%", "success"), "side_effects": ("%", "side effects"), "editability": ("", "editability"),
-    "fidelity": ("dB", "fidelity"), "gain": ("", "gain"),
-}  # fmt: skip
 COLOURS = {
     "generator": ("", "generator, laid in"), "autoencoder": ("", "autoencoder"),
     **{f"t{t}": ("", f"teacher, t = {t}") for t in TIMESTEPS},
@@ -67,7 +64,8 @@ def allowed(
             for step, picture in estimates.items():
                 people[f"t{step}"] = delta_e(picture, decoded, mask).tolist()
         rows.append({"prompt": asked.text, "people": {name: rounded(values) for name, values in people.items()}})
-    return {"figures": {name: mean(_groups(rows, name)).value for name in (*LAID, *COLOURS)}, "rows": rows}
+    figures, intervals = summed(rows)
+    return {"figures": figures, "intervals": intervals, "rows": rows}
 
 
 def known(teacher: Teacher, pictures: Tensor, text: str, random: torch.Generator) -> tuple[Tensor, dict[int, Tensor]]:
@@ -81,15 +79,11 @@ def known(teacher: Teacher, pictures: Tensor, text: str, random: torch.Generator
 
     estimates = {}
     for step in TIMESTEPS:
-        t, alpha = torch.full((len(latents),), step), float(teacher.alphas_cumprod[step])
+        t = torch.full((len(latents),), step)
         noisy = teacher.add_noise(latents, torch.randn(latents.shape, generator=random).to(latents), t)
         noise = teacher.predict_noise(noisy, t, condition)
-        estimates[step] = picture((noisy - math.sqrt(1 - alpha) * noise) / math.sqrt(alpha))
+        estimates[step] = picture(estimate(noisy, noise, teacher.alphas_cumprod[step].to(noisy)))
     return picture(latents), estimates
-
-
-def _groups(rows: Rows, name: str) -> list[list[float]]:
-    return [row["people"][name] for row in rows if name in row["people"]]
 
 
 @app.command("ceiling")
@@ -101,7 +95,7 @@ def ceiling_command(n: N = None, seed: Seed = 0, quick: Quick = False, out: Out 
     finish(NAME, allowed(domain, load_teacher(domain.teacher), Judge.load(), n, seed, chosen), n, seed, out, EDITION)
 
 
-def section(part: dict[str, Any]) -> list[str]:
+def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
     """The part of the page."""
     rows = part["rows"]
     return [
@@ -112,22 +106,12 @@ def section(part: dict[str, Any]) -> list[str]:
         "The right answer itself, encoded, drawn by the generator and laid into the source: what an editor would reach "
         "that had learned everything right. (It may be surpassed: an answer that inverts badly is no good drawing.)",
         "",
-        *_table(rows, LAID),
+        *by_prompt(rows, MAIN),
         "",
         "Its colour, as the CIE76 difference inside M: of what generator and blend lay in from the answer; of what the "
         "teacher's autoencoder gives back from the answer; and, from what the autoencoder gives back, of what the "
         "teacher, told the prompt, estimates in one step from the answer's noisy latents. An edit whose guidance is "
         "the teacher's estimate has colours no better than that, and it begins at the larger timesteps.",
         "",
-        *_table([row for row in rows if "generator" in row["people"]], COLOURS),
-        "",
+        *by_prompt([row for row in rows if "generator" in row["people"]], COLOURS),
     ]
-
-
-def _table(rows: Rows, columns: dict[str, tuple[str, str]]) -> list[str]:
-    body = [
-        [row["prompt"], *(estimate(mean([row["people"][name]]), unit) for name, (unit, _) in columns.items())]
-        for row in rows
-    ]
-    last = [estimate(mean(_groups(rows, name)), unit) for name, (unit, _) in columns.items()]
-    return table(["prompt", *(heading for _, heading in columns.values())], [*body, ["**mean**", *last]])

@@ -131,7 +131,7 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "effects*: share of the other attributes that the judge reads otherwise in y than in x. In brackets: 95 % "
         "bootstrap intervals, of a row over its people, of the mean over prompts and people.",
         "",
-        *_table(rows, MAIN, times=True),
+        *by_prompt(rows, MAIN, times=True),
         "",
         f"The worst prompt has a success of {number(part['figures']['worst_success'], '%')} and a gain of "
         f"{part['figures']['worst_gain']:.2f}.",
@@ -139,7 +139,7 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "The same edits as they are drawn, before they are laid into the source: here everything that the "
         "manipulator's own redrawing of the picture gets wrong counts, too.",
         "",
-        *_table(rows, DRAWN),
+        *by_prompt(rows, DRAWN),
         "",
         *_colours(rows),
         "What an edit ought to satisfy whatever it does. *Composition*: PSNR against x of the edit at strength 0, "
@@ -148,14 +148,14 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
         "of 255, the largest channel). *Uniformity* of the rise of editability from strength 0 to 1: 1 for a straight "
         "line, 0 where all happens at once; *monotonicity* is the share of its four steps that go up.",
         "",
-        *_table(rows, AXIOMS),
+        *by_prompt(rows, AXIOMS),
         "",
         "Distance of y from x: mean squared (times 1000), structural similarity, perceptual distance as LPIPS has it "
         "in the judge's features, cosine of identity features. CLIP similarity of y to the prompt and directional "
         "similarity, by the judge's CLIP; FID and KID between y and c in the judge's features, of which KID is the one "
         "to read for sets as small.",
         "",
-        *_table(rows, DISTANCES, sets=True),
+        *by_prompt(rows, DISTANCES, sets=True),
         "",
         "Other strengths, for information: mean over prompts of what each strength gives. Nothing was chosen by them.",
         "",
@@ -169,7 +169,7 @@ def section(part: dict[str, Any], pictures: Path | None) -> list[str]:
     return lines
 
 
-def _table(rows: Rows, columns: dict[str, tuple[str, str]], times: bool = False, sets: bool = False) -> list[str]:
+def by_prompt(rows: Rows, columns: dict[str, tuple[str, str]], times: bool = False, sets: bool = False) -> list[str]:
     """A row for each prompt and the mean, of those columns that were measured."""
     there = [name for name in columns if all(name in row["people"] for row in rows)]
     of_sets = [name for name in ("fid", "kid") if sets and all(name in row for row in rows)]
@@ -203,7 +203,7 @@ def _colours(rows: Rows) -> list[str]:
         "Prompts that ask for a colour: the CIE76 difference inside M between y and c (2.3 is just noticeable), and "
         "y − c by channel in levels of 255, whose sign tells the direction.",
         "",
-        *_table(of_colour, COLOURS),
+        *by_prompt(of_colour, COLOURS),
         "",
     ]
 
